@@ -1,0 +1,37 @@
+# `make suites` and `make test` are all the set-up there is: each makes .venv and runs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: suites test lint types bench clean
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,dev]'
+	touch $@
+
+suites: $(STAMP)
+	mkdir -p build
+	$(BIN)/python -m pytest suites/ --benchmark-json build/benchmark.json --onnxprep-json build/onnxprep.json
+
+test: $(STAMP)
+	mkdir -p build
+	$(BIN)/python -m coverage run -m pytest tests/ -W error::pytest.PytestWarning
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report --fail-under=90
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks.run
+
+clean:
+	rm -rf build .onnxprep .mypy_cache .ruff_cache .pytest_cache

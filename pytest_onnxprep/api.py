@@ -1,0 +1,79 @@
+"""Functions for tests, scripts and notebooks without marks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pytest_onnxprep.artifacts.onnx_model import OnnxModel
+from pytest_onnxprep.checks import parity as parity_check
+from pytest_onnxprep.checks.case import Case
+from pytest_onnxprep.errors import ParityError
+from pytest_onnxprep.runtime.latency import LatencyMeasurement, measure
+from pytest_onnxprep.runtime.session import make_session
+from pytest_onnxprep.spec.requests import read_latency, read_parity
+from pytest_onnxprep.spec.verdict import CheckResult, Verdict
+
+
+def assert_parity(
+    model: OnnxModel, atol: float | None = None, rtol: float | None = None, *, samples: Any = None, **options: Any
+) -> CheckResult:
+    """Hold a model to parity, as ``@parity`` does.
+
+    Args:
+        model: from ``onnx_exporter`` or ``onnx_model``.
+        atol: absolute tolerance.
+        rtol: relative tolerance.
+        samples: feeds of your own, checked first (see ``@onnx_export(samples=)``).
+        **options: the other arguments of ``@parity``.
+
+    Returns:
+        The passing result, with its figures.
+
+    Raises:
+        ParityError: the model does not match; ``.result.figures`` holds the smallest failing example.
+        SpecError: a malformed argument.
+    """
+    __tracebackhide__ = True
+    from pytest_onnxprep.checks.prepare import load_samples
+
+    request = read_parity(atol, rtol, **options)
+    result = parity_check.run(Case(model, request, samples=load_samples(samples, model.signature)))
+    if result.verdict is Verdict.FAIL:
+        raise ParityError(result)
+    return result
+
+
+def measure_latency(
+    model: OnnxModel,
+    *,
+    at: Mapping[str, int] | None = None,
+    threads: int = 1,
+    provider: str | None = None,
+    max_time_s: float = 3.0,
+    **budgets: float,
+) -> LatencyMeasurement:
+    """Time ``session.run`` at fixed sizes; budgets (``p95_ms=15``) are judged, none just measures.
+
+    Args:
+        model: from ``onnx_exporter`` or ``onnx_model``.
+        at: dim -> size; dims left out take their smallest.
+        threads: intra-op threads of ONNX Runtime.
+        provider: execution provider.
+        max_time_s: sampling time at most, in seconds.
+        **budgets: ``p50_ms``, ``p90_ms``, ``p95_ms``, ``p99_ms``, ``mean_ms``.
+
+    Returns:
+        Verdict, figures in milliseconds and all samples in seconds.
+
+    Raises:
+        SpecError: an unknown dim or a malformed budget.
+    """
+    from pytest_onnxprep.fuzz.example import Maker
+
+    if budgets:
+        read_latency(**budgets, at=at, threads=threads)
+    maker = Maker(model.signature)
+    feeds = maker.feeds(maker.plain(model.signature.check_sizes(at or {}, "at")))
+    session = make_session(model.path, provider=provider or model.provider, threads=threads)
+    return measure(session, feeds, budgets=budgets, threads=threads, max_time_s=max_time_s)

@@ -1,0 +1,169 @@
+"""The ONNX file under test, as a test body sees it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pytest_onnxprep.runtime.session import make_session
+from pytest_onnxprep.spec.signature import Signature
+from pytest_onnxprep.spec.variant import Variant
+
+if TYPE_CHECKING:
+    from pytest_onnxprep.sources.base import Source
+
+#: The two spellings of ONNX's own operator domain.
+DEFAULT_DOMAINS = ("", "ai.onnx")
+
+
+class OnnxModel:
+    """An ONNX file, the model it came from, and how it was made. Everything heavy is read on first use.
+
+    Attributes:
+        path: the file; external data lies beside it. It belongs to the cache: copy it before editing.
+        signature: declared inputs, outputs and dims.
+        variant: exporter, opset and options.
+        provenance: JSON-able record of the export (versions, seconds, converter messages).
+        source: the reference model.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        signature: Signature,
+        source: Source,
+        variant: Variant,
+        provenance: Mapping[str, Any],
+        *,
+        provider: str | None = None,
+        cached: bool = False,
+    ) -> None:
+        self.path = path
+        self.signature = signature
+        self.source = source
+        self.variant = variant
+        self.provenance = provenance
+        self.provider = provider
+        self.cached = cached
+
+    @cached_property
+    def graph_proto(self) -> Any:
+        """The ``onnx.ModelProto`` without the bytes of external tensors: cheap for any size of model."""
+        import onnx
+
+        return onnx.load(str(self.path), load_external_data=False)
+
+    @cached_property
+    def proto(self) -> Any:
+        """The whole ``onnx.ModelProto``, external data included."""
+        import onnx
+
+        return onnx.load(str(self.path))
+
+    @cached_property
+    def session(self) -> Any:
+        """An ``onnxruntime.InferenceSession`` with default optimisations."""
+        return make_session(self.path, provider=self.provider)
+
+    @cached_property
+    def opset(self) -> int:
+        """The version of the default operator domain that the file imports."""
+        return opset_of(self.graph_proto)
+
+    @cached_property
+    def operators(self) -> Counter[str]:
+        """How often each operator occurs, subgraphs and functions included.
+
+        Operators of another domain than ONNX's own carry it: ``com.microsoft.FusedMatMul``.
+        """
+        return Counter(qualified_name(node) for node in all_nodes(self.graph_proto))
+
+    @property
+    def node_count(self) -> int:
+        """Number of nodes, subgraphs and functions included."""
+        return sum(self.operators.values())
+
+    @cached_property
+    def size_bytes(self) -> int:
+        """Bytes of the file and of every external data file it refers to."""
+        return sum(path.stat().st_size for path in self.files)
+
+    @cached_property
+    def weights_bytes(self) -> int:
+        """Bytes of all initializers, wherever they are stored."""
+        return sum(tensor_bytes(tensor) for tensor in self.graph_proto.graph.initializer)
+
+    @cached_property
+    def files(self) -> list[Path]:
+        """The file itself, then its external data files."""
+        from pytest_onnxprep.sources.onnx_file import external_files
+
+        return [self.path, *sorted(external_files(self.path))]
+
+    @cached_property
+    def output_names(self) -> list[str]:
+        """Names of the graph's outputs, in order."""
+        return [value.name for value in self.graph_proto.graph.output]
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Run the file on ONNX Runtime: input name -> array in, output name -> array out."""
+        values = self.session.run(self.output_names, dict(feeds))
+        return dict(zip(self.output_names, values, strict=True))
+
+    def reference(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Run the untouched framework model on the same feeds.
+
+        Raises:
+            ReferenceRefused: the framework does not take these sizes or values.
+        """
+        return self.source.run(feeds, self.signature)
+
+    def __repr__(self) -> str:
+        return f"OnnxModel({self.source.label}, {self.variant.id}, {str(self.path)!r})"
+
+
+def opset_of(proto: Any) -> int:
+    """The default domain's opset of a ``ModelProto``; 0 where it imports none."""
+    return max((entry.version for entry in proto.opset_import if entry.domain in DEFAULT_DOMAINS), default=0)
+
+
+def all_nodes(proto: Any) -> Iterator[Any]:
+    """Every node of the graph, of its subgraphs and of the model's functions."""
+    yield from _nodes(proto.graph.node)
+    for function in proto.functions:
+        yield from _nodes(function.node)
+
+
+def qualified_name(node: Any) -> str:
+    """``Conv``, or ``com.microsoft.Gelu`` outside ONNX's own domain."""
+    return str(node.op_type) if node.domain in DEFAULT_DOMAINS else f"{node.domain}.{node.op_type}"
+
+
+def _nodes(nodes: Any) -> Iterator[Any]:
+    for node in nodes:
+        yield node
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from _nodes(attribute.g.node)
+            for graph in attribute.graphs:
+                yield from _nodes(graph.node)
+
+
+def tensor_bytes(tensor: Any) -> int:
+    """Bytes of an initializer, stored in the file or beside it."""
+    import onnx
+
+    for entry in tensor.external_data:
+        if entry.key == "length":
+            return int(entry.value)
+    if tensor.raw_data:
+        return len(tensor.raw_data)
+    if tensor.data_type == onnx.TensorProto.STRING:
+        return sum(map(len, tensor.string_data))
+    itemsize: int = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    return int(np.prod(tensor.dims, dtype=np.int64)) * itemsize

@@ -1,0 +1,1 @@
+"""One file per check; each is ``run(case) -> CheckResult`` and knows nothing of pytest."""

@@ -1,0 +1,32 @@
+"""What a check is handed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pytest_onnxprep.artifacts.onnx_model import OnnxModel
+
+
+@dataclass(frozen=True)
+class Case:
+    """One artifact and one requirement.
+
+    Args:
+        model: the exported, validated file.
+        request: the parsed mark (`ParityRequest`, `LatencyRequest`, ...).
+        examples: number of parity examples where the request names none.
+        samples: the user's own feeds, by name.
+        replay_folder: where a failing parity check leaves its replay.
+        title: the test, for that replay.
+        extras: what a check leaves behind for the plugin (the latency samples).
+    """
+
+    model: OnnxModel
+    request: Any
+    examples: int = 100
+    samples: dict[str, Any] = field(default_factory=dict)
+    replay_folder: Path | None = None
+    title: str = ""
+    extras: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,25 @@
+"""``export``: the file is valid and keeps its contract (the `Workshop` proved it); here its figures are read."""
+
+from __future__ import annotations
+
+from pytest_onnxprep.checks.case import Case
+from pytest_onnxprep.spec.verdict import CheckResult, Verdict
+
+
+def run(case: Case) -> CheckResult:
+    """Describe the exported file."""
+    model = case.model
+    seconds = model.provenance.get("export_s")
+    figures = {
+        "export_s": seconds,
+        "cached": model.cached,
+        "nodes": model.node_count,
+        "mb": round(model.size_bytes / 1e6, 6),
+        "opset": model.opset,
+        "operators": dict(model.operators.most_common()),
+        "path": str(model.path),
+    }
+    made = "taken as it is" if seconds is None else f"exported in {seconds:.1f} s{' (cached)' if model.cached else ''}"
+    return CheckResult(
+        Verdict.PASS, f"{made}: opset {model.opset}, {model.node_count} nodes, {model.size_bytes / 1e6:.3g} MB", figures
+    )

@@ -1,0 +1,42 @@
+"""``latency_budget``: percentiles of ``session.run`` at fixed sizes."""
+
+from __future__ import annotations
+
+from pytest_onnxprep.checks.case import Case
+from pytest_onnxprep.fuzz.example import Maker
+from pytest_onnxprep.runtime.latency import measure
+from pytest_onnxprep.runtime.session import make_session
+from pytest_onnxprep.spec.requests import LatencyRequest
+from pytest_onnxprep.spec.verdict import CheckResult
+
+
+def run(case: Case) -> CheckResult:
+    """Measure and judge; the samples (seconds) are left in ``case.extras["samples_s"]``.
+
+    Raises:
+        SpecError: ``at`` names an unknown dim, or a size outside its range.
+    """
+    request: LatencyRequest = case.request
+    model = case.model
+    signature = model.signature
+    sizes = signature.check_sizes(request.at[0], "latency_budget(at=)")
+    maker = Maker(signature)
+    feeds = maker.feeds(maker.plain(sizes))
+    session = make_session(model.path, provider=request.provider or model.provider, threads=request.threads)
+    found = measure(
+        session, feeds, budgets=request.budgets, threads=request.threads, max_time_s=request.max_time_s
+    )
+    case.extras["samples_s"] = found.samples_s
+    where = ", ".join(f"{name}={size}" for name, size in sizes.items())
+    summary = f"{found.summary} at {where}" if where else found.summary
+    details = f"{found.details}\nmeasured at {where or 'fixed sizes'}" if found.details else ""
+    return CheckResult(found.verdict, summary, {**found.figures, "at": sizes}, details)
+
+
+def run_once(case: Case) -> None:
+    """Run the model once at the sizes of the budget, without timing it."""
+    request: LatencyRequest = case.request
+    signature = case.model.signature
+    maker = Maker(signature)
+    feeds = maker.feeds(maker.plain(signature.check_sizes(request.at[0], "latency_budget(at=)")))
+    make_session(case.model.path, provider=request.provider, threads=request.threads).run(None, feeds)

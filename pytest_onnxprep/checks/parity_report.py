@@ -1,0 +1,146 @@
+"""What a person reads when parity fails: one screen."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pytest_onnxprep.checks.parity import Failure, ParityRun, base_figures, coverage
+from pytest_onnxprep.compare.elementwise import Difference
+from pytest_onnxprep.compare.metrics import sqnr_db
+from pytest_onnxprep.compare.replay import write_replay
+from pytest_onnxprep.spec.verdict import CheckResult, Verdict
+
+
+def failed(run: ParityRun, failure: Failure) -> CheckResult:
+    """The result of a failing parity check, its replay folder written."""
+    replay = _replay(run, failure)
+    figures = {**base_figures(run), "minimal": failure.example.to_json()}
+    if isinstance(replay, Path):
+        figures["replay"] = str(replay)
+    if failure.comparison is None:
+        summary = f"ONNX Runtime refuses an input the framework takes, at {_sizes(failure)}: {failure.refusal[:200]}"
+        rows = [("smallest input", str(failure.example)), ("ONNX Runtime", failure.refusal)]
+        figures["worst_output"] = ""
+    else:
+        worst = failure.comparison.worst
+        summary, rows = _difference(run, failure, worst)
+        figures |= {
+            "max_abs": worst.max_abs,
+            "worst_output": worst.output,
+            "atol": worst.atol,
+            "rtol": worst.rtol,
+            "index": None if worst.index is None else list(worst.index),
+            "expected": worst.expected,
+            "actual": worst.actual,
+            "wrong_share": worst.wrong / worst.total if worst.total else None,
+            "tightest": {"atol": worst.tightest_atol, "rtol": worst.tightest_rtol},
+        }
+    rows += _trailer(run, replay)
+    width = max(len(name) for name, _ in rows)
+    text = "\n".join(f"  {name:<{width}}  {value}" for name, value in rows)
+    chatter = [line for line in run.model.provenance.get("converter_output", []) if "Warning" in line.split(" ")[0]]
+    sections = (("the converter warned", "\n".join(chatter)),) if chatter else ()
+    return CheckResult(Verdict.FAIL, summary, figures, f"{summary}\n\n{text}", sections)
+
+
+def _difference(run: ParityRun, failure: Failure, worst: Difference) -> tuple[str, list[tuple[str, str]]]:
+    assert failure.comparison is not None
+    expected = failure.expected[worst.output] if worst.output in failure.expected else None
+    rows = [("smallest input", str(failure.example)), ("inputs", _arrays(failure.feeds))]
+    if expected is not None:
+        rows.append(("output", f"{worst.output}: {expected.dtype.name}{list(expected.shape)}"))
+    if worst.matches:
+        miss = failure.comparison.misses[0]
+        summary = f"{miss.output!r}: {miss.metric} {miss.value:.4g} is below {miss.minimum:g}, at {_sizes(failure)}"
+        return summary, [*rows, ("max |error|", f"{worst.max_abs:.6g}")]
+    if worst.index is None:
+        return f"{worst.output!r} {worst.what}, at {_sizes(failure)}", rows
+    place = f"index {list(worst.index)}"
+    rows.append((place, f"framework {_value(worst.expected)}   ONNX Runtime {_value(worst.actual)}"))
+    rows.append(("wrong", f"{worst.wrong} of {worst.total} elements ({worst.wrong / worst.total:.1%})"))
+    if worst.kind == "nan":
+        return f"{worst.output!r} {worst.what}, at {_sizes(failure)}", rows
+    if expected is not None and expected.dtype.kind == "f":
+        rows.append(("max |error|", f"{worst.max_abs:.6g}; allowed {worst.atol:.3g} + {worst.rtol:.3g} * |expected|"))
+        rows.append(("SQNR", f"{_sqnr(run, failure, worst):.1f} dB"))
+        rows.append(("would pass with", _tightest(worst)))
+    summary = f"{worst.output!r} {worst.what} by up to {worst.max_abs:.3g}, at {_sizes(failure)}"
+    return summary, rows
+
+
+def _trailer(run: ParityRun, replay: Path | str) -> list[tuple[str, str]]:
+    progress = run.progress
+    refused = f", {progress.refused} refused by the framework" if progress.refused else ""
+    sizes = f"; sizes tried: {coverage(run.signature, progress.tried)}" if progress.tried else ""
+    rows = [("examples", f"{progress.examples} run{refused}{sizes}"), ("model", f"{run.model.source.label}, {run.model.variant.id}")]
+    if isinstance(replay, Path):
+        shown = _relative(replay)
+        rows += [
+            ("replay", f"python {shown / 'replay.py'}"),
+            ("pin it", f'@onnx_export(..., samples="{shown / "feeds.npz"}")'),
+        ]
+    else:
+        rows.append(("replay", replay))
+    return rows
+
+
+def _replay(run: ParityRun, failure: Failure) -> Path | str:
+    """Write the replay folder; a full disk must not hide the finding itself."""
+    if run.case.replay_folder is None:
+        return "not written (no folder was given)"
+    try:
+        return write_replay(
+            run.case.replay_folder,
+            title=f"{run.case.title}: {failure.example}",
+            files=run.model.files,
+            feeds=failure.feeds,
+            expected=failure.expected,
+            rule=run.rule,
+        )
+    except OSError as error:
+        return f"could not be written to {run.case.replay_folder}: {error}"
+
+
+def _tightest(worst: Difference) -> str:
+    found = []
+    if worst.tightest_atol is not None:
+        found.append(f"atol={_up(worst.tightest_atol)} (rtol={worst.rtol:g})")
+    if worst.tightest_rtol is not None:
+        found.append(f"rtol={_up(worst.tightest_rtol)} (atol={worst.atol:g})")
+    return " or ".join(found) or "no tolerance"
+
+
+def _up(value: float) -> str:
+    """Three digits, rounded up, so that the printed number does pass."""
+    text = f"{value:.2e}"
+    if float(text) < value:
+        mantissa, exponent = text.split("e")
+        text = f"{float(mantissa) + 0.01:.2f}e{exponent}"
+    return f"{float(text):.3g}"
+
+
+def _sqnr(run: ParityRun, failure: Failure, worst: Difference) -> float:
+    return sqnr_db(failure.expected[worst.output], run.model.run(failure.feeds)[worst.output])
+
+
+def _sizes(failure: Failure) -> str:
+    example = failure.example
+    return example.sample or ", ".join(f"{name}={size}" for name, size in example.sizes.items()) or "fixed sizes"
+
+
+def _arrays(feeds: Any) -> str:
+    shown = [f"{name} {np.asarray(array).dtype.name}{list(array.shape)}" for name, array in feeds.items()]
+    return ", ".join(shown[:6]) + (f" and {len(shown) - 6} more" if len(shown) > 6 else "")
+
+
+def _value(value: object) -> str:
+    return f"{value:.9g}" if isinstance(value, float) else repr(value)
+
+
+def _relative(path: Path) -> Path:
+    relative = Path(os.path.relpath(path))
+    return path if relative.parts[:1] == ("..",) else relative

@@ -1,0 +1,139 @@
+"""A folder that shows a failure again with nothing but onnxruntime and numpy."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from pytest_onnxprep.compare.outputs import Rule
+
+_SCRIPT = '''\
+"""Replays one parity failure; needs onnxruntime and numpy only.  Run: python replay.py
+
+{title}
+"""
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+here = Path(__file__).resolve().parent
+case = json.loads((here / "case.json").read_text())
+
+
+def load(name):
+    with np.load(here / name, allow_pickle=False) as file:
+        return {{case["names"][name][key]: file[key] for key in file.files}}
+
+
+feeds, expected = load("feeds.npz"), load("expected.npz")
+session = onnxruntime.InferenceSession(str(here / "model.onnx"), providers=["CPUExecutionProvider"])
+outputs = [output.name for output in session.get_outputs()]
+try:
+    actual = dict(zip(outputs, session.run(outputs, feeds)))
+except Exception as error:
+    raise SystemExit(f"ONNX Runtime refuses the feeds: {{error}}")
+
+failed = False
+for name, want in expected.items():
+    got = actual.get(name)
+    atol, rtol = case["tolerance"].get(name, [0.0, 0.0])
+    if got is None or got.dtype.kind != want.dtype.kind or got.shape != want.shape:
+        print(f"{{name}}: {{None if got is None else (got.dtype, got.shape)}}, the framework has {{want.dtype, want.shape}}")
+        failed = True
+        continue
+    if want.dtype.kind != "f":
+        same = bool((got == want).all())
+        print(f"{{name}}: {{'equal' if same else 'DIFFERS'}}")
+    else:
+        same = bool(np.allclose(got, want, rtol=rtol, atol=atol, equal_nan=True))
+        error = np.abs(got.astype("f8") - want.astype("f8"))
+        print(f"{{name}}: max |error| {{np.nanmax(error) if error.size else 0.0:.6g}}, "
+              f"allowed {{atol:g}} + {{rtol:g}} * |expected|: {{'ok' if same else 'DIFFERS'}}")
+    failed |= not same
+raise SystemExit(1 if failed else 0)
+'''
+
+
+def write_replay(
+    folder: Path,
+    *,
+    title: str,
+    files: list[Path],
+    feeds: Mapping[str, np.ndarray],
+    expected: Mapping[str, np.ndarray],
+    rule: Rule,
+) -> Path:
+    """Write ``model.onnx``, ``feeds.npz``, ``expected.npz``, ``case.json`` and ``replay.py``.
+
+    The folder is made beside its place and renamed, so that a half-written one is never seen; an older replay of the
+    same test is replaced.
+
+    Args:
+        folder: where the replay goes.
+        title: one line for the script.
+        files: the ONNX file (first) and its external data.
+        feeds: inputs that fail.
+        expected: the reference's outputs for them.
+        rule: tolerances.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(prefix=".replay-", dir=folder.parent))
+    try:
+        shutil.copyfile(files[0], made / "model.onnx")
+        for extra in files[1:]:
+            target = made / extra.relative_to(files[0].parent.resolve())
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(extra, target)
+        names = {"feeds.npz": _save(made / "feeds.npz", feeds), "expected.npz": _save(made / "expected.npz", expected)}
+        case = {"names": names, "tolerance": {name: _tolerance(name, array, rule) for name, array in expected.items()}}
+        (made / "case.json").write_text(json.dumps(case, indent=2), encoding="utf-8")
+        (made / "replay.py").write_text(_SCRIPT.format(title=title.replace('"""', "'''")), encoding="utf-8")
+        made.chmod(0o755)
+        if folder.exists():
+            shutil.rmtree(folder)
+        made.rename(folder)
+    except BaseException:
+        shutil.rmtree(made, ignore_errors=True)
+        raise
+    return folder
+
+
+def load_feeds(path: Path) -> dict[str, np.ndarray]:
+    """Read feeds from an ``.npz``; one of a replay folder gets its tensor names back from ``case.json``."""
+    with np.load(path, allow_pickle=False) as file:
+        arrays = {key: file[key] for key in file.files}
+    case = path.with_name("case.json")
+    if case.exists():
+        names = json.loads(case.read_text(encoding="utf-8"))["names"].get(path.name, {})
+        arrays = {names.get(key, key): array for key, array in arrays.items()}
+    return arrays
+
+
+def _save(path: Path, arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """Save under safe keys (a tensor may be called ``a/b:0``) and return key -> tensor name."""
+    keys = {f"t{index}": name for index, name in enumerate(arrays)}
+    safe = {key: _plain(arrays[name]) for key, name in keys.items()}
+    with path.open("wb") as file:
+        np.savez(file, allow_pickle=False, **safe)  # type: ignore[arg-type]
+    return keys
+
+
+def _plain(array: np.ndarray) -> np.ndarray:
+    """Arrays ``np.load`` reads without pickle: text as unicode, bfloat16 as float32."""
+    if array.dtype.kind == "O":
+        return array.astype(str)
+    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
+
+
+def _tolerance(name: str, expected: np.ndarray, rule: Rule) -> list[float]:
+    from pytest_onnxprep.compare.elementwise import finite_scale
+
+    scale = finite_scale(expected) if expected.dtype.kind == "f" else 0.0
+    return list(rule.tolerance_of(name).resolve(expected.dtype.name, scale))

@@ -1,0 +1,85 @@
+"""Every error a user can meet.
+
+`OnnxPrepError` is a broken test or environment (verdict ``error``); `Finding` is a model that misses its requirement
+(verdict ``fail``). The two never look alike.
+"""
+
+from __future__ import annotations
+
+from pytest_onnxprep.spec.errors import SpecError, closest
+from pytest_onnxprep.spec.verdict import CheckResult, Verdict
+
+
+class OnnxPrepError(Exception):
+    """Base of everything that is wrong with a test or its environment."""
+
+
+class SourceError(OnnxPrepError):
+    """The model cannot be had: missing framework or file, a factory that raises, an object nobody recognises."""
+
+
+class ExporterError(OnnxPrepError):
+    """No such exporter, or one that does not take this source, opset or option."""
+
+
+class CacheError(OnnxPrepError):
+    """The export cache cannot be written or read."""
+
+
+class ReferenceRefused(Exception):
+    """The framework itself refuses an input: a size or value outside what the model takes."""
+
+
+class Finding(AssertionError):
+    """A check's negative result. ``result`` holds the verdict, the figures and the whole message."""
+
+    def __init__(self, result: CheckResult) -> None:
+        super().__init__(result.message)
+        self.result = result
+
+    @classmethod
+    def fail(cls, summary: str, details: str = "", sections: tuple[tuple[str, str], ...] = ()) -> Finding:
+        """A finding with nothing but words."""
+        return cls(CheckResult(Verdict.FAIL, summary, details=details, sections=sections))
+
+
+class ExportFailed(Finding):
+    """The exporter raised, or wrote a file that does not load."""
+
+
+class ContractViolation(Finding):
+    """The exported file is valid but not what was declared: names, dtypes, ranks, dims, opset or domains."""
+
+
+class ParityError(Finding):
+    """ONNX Runtime and the framework disagree."""
+
+
+class LatencyBudgetExceeded(Finding):
+    """A latency percentile is over its budget."""
+
+
+class SizeBudgetExceeded(Finding):
+    """The file, its weights or its graph are larger than budgeted."""
+
+
+class Inconclusive(Finding):
+    """A check could not tell, under ``--onnxprep-on-inconclusive=fail``."""
+
+
+__all__ = [
+    "CacheError",
+    "ContractViolation",
+    "ExportFailed",
+    "ExporterError",
+    "Finding",
+    "Inconclusive",
+    "LatencyBudgetExceeded",
+    "OnnxPrepError",
+    "ParityError",
+    "ReferenceRefused",
+    "SizeBudgetExceeded",
+    "SourceError",
+    "SpecError",
+    "closest",
+]

@@ -1,0 +1,1 @@
+"""One file per exporter: model + signature + variant -> file; and the proof that the file keeps the contract."""

@@ -1,0 +1,154 @@
+"""Which exporters there are, what they take, and which is the best for a source: plain data, imports nothing heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pytest_onnxprep.errors import ExporterError, closest
+
+ENTRY_POINT_GROUP = "pytest_onnxprep.exporters"
+
+
+@dataclass(frozen=True)
+class ExporterInfo:
+    """One exporter.
+
+    Args:
+        name: as written in ``exporter=``.
+        module: where its ``export(job)`` function lives.
+        frameworks: the sources it takes.
+        opsets: the opsets it produces, first and last.
+        default_opset: the opset it is asked for when the user names none.
+        why_not_below: what happens below its first opset, for the message.
+        packages: distributions whose version can change the file.
+    """
+
+    name: str
+    module: str
+    frameworks: tuple[str, ...]
+    opsets: tuple[int, int]
+    default_opset: int | None
+    why_not_below: str = ""
+    packages: tuple[str, ...] = ()
+
+    def takes_opset(self, opset: int) -> bool:
+        """Whether the exporter produces this opset."""
+        return self.opsets[0] <= opset <= self.opsets[1]
+
+
+_TORCH = ("torch", "onnx", "onnxscript", "onnx-ir", "numpy")
+
+CATALOG: dict[str, ExporterInfo] = {
+    info.name: info
+    for info in (
+        ExporterInfo(
+            "dynamo",
+            "pytest_onnxprep.exporters.dynamo",
+            ("torch", "transformers"),
+            (18, 25),
+            20,
+            "asked for less, torch's exporter silently leaves the file at opset 18; use exporter='torchscript'",
+            (*_TORCH, "transformers"),
+        ),
+        ExporterInfo(
+            "torchscript",
+            "pytest_onnxprep.exporters.torchscript",
+            ("torch", "transformers"),
+            (7, 23),
+            17,
+            "",
+            (*_TORCH, "transformers"),
+        ),
+        ExporterInfo(
+            "transformers",
+            "pytest_onnxprep.exporters.transformers_library",
+            ("transformers",),
+            (18, 25),
+            20,
+            "it is built on torch's dynamo exporter; use exporter='torchscript'",
+            (*_TORCH, "transformers"),
+        ),
+        ExporterInfo(
+            "tf2onnx",
+            "pytest_onnxprep.exporters.tf2onnx",
+            ("keras", "tensorflow"),
+            (9, 18),
+            18,
+            "",
+            ("tensorflow", "keras", "tf2onnx", "onnx", "numpy"),
+        ),
+        ExporterInfo("none", "pytest_onnxprep.exporters.none", ("onnx",), (1, 10_000), None, "", ("onnx",)),
+    )
+}
+
+#: The exporter a framework's models get where the user names none, newest first.
+_PREFERENCE = {
+    "torch": ("dynamo", "torchscript"),
+    "transformers": ("dynamo", "torchscript"),
+    "keras": ("tf2onnx",),
+    "tensorflow": ("tf2onnx",),
+    "onnx": ("none",),
+}
+
+#: Exporter names of the design that a later version brings.
+_LATER = {"keras": "tf2onnx", "jax2onnx": "none, with artifact="}
+
+
+def find(name: str) -> ExporterInfo:
+    """Look an exporter up, ours first, then the entry points of other distributions.
+
+    Raises:
+        ExporterError: there is no such exporter.
+    """
+    if name in CATALOG:
+        return CATALOG[name]
+    from importlib.metadata import entry_points
+
+    for entry in entry_points(group=ENTRY_POINT_GROUP, name=name):
+        info = entry.load()
+        if isinstance(info, ExporterInfo):
+            return info
+        raise ExporterError(f"entry point {entry.value!r} of exporter {name!r} must be an ExporterInfo, not {info!r}")
+    if name in _LATER:
+        raise ExporterError(f"exporter {name!r} is not available in this version; use exporter={_LATER[name]!r}")
+    raise ExporterError(f"unknown exporter {name!r}{closest(name, CATALOG)} Accepted: {', '.join(CATALOG)}.")
+
+
+def best_for(framework: str, opset: int | None) -> str:
+    """The exporter a framework's model gets at this opset.
+
+    Raises:
+        ExporterError: no exporter of this framework produces it.
+    """
+    names = _PREFERENCE[framework]
+    for name in names:
+        if opset is None or CATALOG[name].takes_opset(opset):
+            return name
+    ranges = ", ".join(f"{name} {CATALOG[name].opsets[0]}..{CATALOG[name].opsets[1]}" for name in names)
+    raise ExporterError(f"no exporter of {framework} models produces opset {opset}; accepted: {ranges}")
+
+
+def check_opset(info: ExporterInfo, opset: int | None) -> None:
+    """Refuse an opset the exporter does not produce.
+
+    Raises:
+        ExporterError: with the range it does produce.
+    """
+    if opset is None or info.takes_opset(opset):
+        return
+    low, high = info.opsets
+    why = f": {info.why_not_below}" if opset < low and info.why_not_below else ""
+    raise ExporterError(f"exporter {info.name!r} does not produce opset {opset}; accepted: {low}..{high}{why}")
+
+
+def check_framework(info: ExporterInfo, framework: str, label: str) -> None:
+    """Refuse a source the exporter does not take.
+
+    Raises:
+        ExporterError: with the exporters that do.
+    """
+    if framework in info.frameworks:
+        return
+    takers: Iterable[str] = [other.name for other in CATALOG.values() if framework in other.frameworks]
+    raise ExporterError(f"exporter {info.name!r} does not take {label}; accepted for it: {', '.join(takers)}")

@@ -1,0 +1,70 @@
+"""What an exporter is handed, and example inputs to trace with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pytest_onnxprep.sources.base import Source
+from pytest_onnxprep.spec.signature import Signature
+from pytest_onnxprep.spec.variant import Variant
+
+#: protobuf cannot hold 2 GiB; files are written with external data well before that.
+EXTERNAL_DATA_BYTES = 1_500_000_000
+
+
+@dataclass(frozen=True)
+class ExportJob:
+    """One export.
+
+    Args:
+        source: the loaded model.
+        signature: inputs, dims and output names (always given: the source's own where the user declared none).
+        variant: exporter, opset and options.
+        feeds: example inputs at the trace sizes, by name.
+        path: where to write ``model.onnx``.
+    """
+
+    source: Source
+    signature: Signature
+    variant: Variant
+    feeds: Mapping[str, np.ndarray]
+    path: Path
+
+    @property
+    def output_names(self) -> list[str]:
+        """Declared or natural output names, in order."""
+        return list(self.signature.outputs or {})
+
+    def dynamic_axes(self) -> dict[str, dict[int, str]]:
+        """input name -> axis -> the text of its dim, for every axis that is not static."""
+        return {
+            name: {axis: str(dim) for axis, dim in enumerate(spec.shape) if not dim.is_static}
+            for name, spec in self.signature.inputs.items()
+        }
+
+    def options_for(self, function: Any, reserved: frozenset[str]) -> dict[str, Any]:
+        """The user's ``options=`` checked against what ``function`` takes.
+
+        Raises:
+            ExporterError: an option the exporter does not take, or one the plugin sets itself.
+        """
+        import inspect
+
+        from pytest_onnxprep.errors import ExporterError, closest
+
+        known = {p.name for p in inspect.signature(function).parameters.values() if p.kind != p.VAR_KEYWORD}
+        accepted = sorted(known - reserved)
+        for name in self.variant.options:
+            if name in reserved:
+                raise ExporterError(f"option {name!r} of {self.variant.exporter} is set by the plugin from the marks")
+            if name not in known:
+                raise ExporterError(
+                    f"exporter {self.variant.exporter!r} has no option {name!r}{closest(name, accepted)} "
+                    f"Accepted: {', '.join(accepted)}."
+                )
+        return dict(self.variant.options)

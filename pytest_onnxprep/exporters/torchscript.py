@@ -1,0 +1,29 @@
+"""``torch.onnx.export(dynamo=False)``: the TorchScript tracer. Opset 7 to 23; what it cannot see it freezes."""
+
+from __future__ import annotations
+
+from pytest_onnxprep.exporters.job import ExportJob
+from pytest_onnxprep.exporters.torch_common import RESERVED, example_tensors, flat_module, modes_kept
+
+
+def export(job: ExportJob) -> None:
+    """Write ``job.path``. Raises whatever torch raises; the caller turns it into an `ExportFailed`."""
+    import torch
+
+    options = job.options_for(torch.onnx.export, RESERVED)
+    axes = {name: axes for name, axes in job.dynamic_axes().items() if axes}
+    for name, spec in (job.signature.outputs or {}).items():
+        if spec is not None:
+            axes[name] = {axis: str(dim) for axis, dim in enumerate(spec.shape) if not dim.is_static}
+    with modes_kept(job.source.model), torch.no_grad():
+        torch.onnx.export(
+            flat_module(job),
+            example_tensors(job),
+            str(job.path),
+            dynamo=False,
+            input_names=list(job.signature.inputs),
+            output_names=job.output_names,
+            dynamic_axes=axes,
+            opset_version=job.variant.opset,
+            **options,
+        )

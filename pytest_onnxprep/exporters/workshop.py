@@ -1,0 +1,305 @@
+"""One export per variant: from a source and a variant to a checked `OnnxModel`, through the store."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import platform
+import shutil
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pytest_onnxprep.artifacts.onnx_model import OnnxModel
+from pytest_onnxprep.artifacts.store import Store
+from pytest_onnxprep.errors import ExporterError, ExportFailed, Finding, OnnxPrepError, ReferenceRefused, SourceError
+from pytest_onnxprep.exporters import catalog
+from pytest_onnxprep.exporters.chatter import Chatter, captured
+from pytest_onnxprep.exporters.contract import check_contract
+from pytest_onnxprep.exporters.job import ExportJob
+from pytest_onnxprep.exporters.naming import declare_dims
+from pytest_onnxprep.fuzz.example import Maker
+from pytest_onnxprep.sources.base import Source
+from pytest_onnxprep.sources.load import one_line, user_frames
+from pytest_onnxprep.sources.source_code import code_digest
+from pytest_onnxprep.sources.state_digest import state_digest
+from pytest_onnxprep.spec.signature import Signature
+from pytest_onnxprep.spec.variant import Variant
+
+#: Rooms whose code decides what a cached file looks like.
+_OWN_ROOMS = ("exporters", "sources", "spec", "fuzz", "artifacts")
+
+
+class Workshop:
+    """Makes and remembers the exports of one run.
+
+    Args:
+        store: the shared cache.
+        provider: execution provider the sessions are made with.
+    """
+
+    def __init__(self, store: Store, *, provider: str | None = None) -> None:
+        self.store = store
+        self.provider = provider
+        self._made: dict[str, OnnxModel | Finding] = {}
+
+    def export(
+        self,
+        source: Source,
+        signature: Signature,
+        variant: Variant,
+        *,
+        domains: tuple[str, ...] = (),
+        feeds: Mapping[str, np.ndarray] | None = None,
+        artifact: Path | None = None,
+    ) -> OnnxModel:
+        """Export (or find) the file of a variant and hold it to its contract.
+
+        Args:
+            source: the loaded model.
+            signature: declared inputs, outputs and dims.
+            variant: exporter, opset, options.
+            domains: operator domains allowed beside ONNX's own.
+            feeds: example inputs to trace with, where the user gave some.
+            artifact: a file made elsewhere, to be taken as it is.
+
+        Raises:
+            Finding: the export failed, or broke the contract; the same one again for every later caller.
+            OnnxPrepError: the exporter, the source or the cache is at fault, not the model.
+        """
+        variant = self._settled(source, variant, artifact)
+        key = self._key(source, signature, variant, domains, feeds, artifact)
+        made = self._made.get(key)
+        if made is None:
+            try:
+                made = self._export(key, source, signature, variant, domains, feeds, artifact)
+            except Finding as finding:
+                made = finding
+            self._made[key] = made
+        if isinstance(made, Finding):
+            raise made.with_traceback(None)
+        return made
+
+    def _settled(self, source: Source, variant: Variant, artifact: Path | None) -> Variant:
+        """The variant with exporter and opset filled in, refused where they do not fit the source."""
+        if artifact is not None:
+            return replace(variant, exporter="none")
+        name = variant.exporter or catalog.best_for(source.framework, variant.opset)
+        info = catalog.find(name)
+        catalog.check_framework(info, source.framework, source.label)
+        catalog.check_opset(info, variant.opset)
+        return replace(variant, exporter=name, opset=variant.opset or info.default_opset)
+
+    def _key(
+        self,
+        source: Source,
+        signature: Signature,
+        variant: Variant,
+        domains: tuple[str, ...],
+        feeds: Mapping[str, np.ndarray] | None,
+        artifact: Path | None,
+    ) -> str:
+        """Everything that can change the file. Whatever has no stable description makes the key unique: a miss."""
+        fingerprint = source.fingerprint()
+        options = state_digest(dict(variant.options))
+        made_by = code_digest([signature.generate]) if signature.generate is not None else None
+        examples = state_digest({name: spec.example for name, spec in signature.inputs.items()})
+        values = state_digest({name: spec.values for name, spec in signature.inputs.items()})
+        given = state_digest(dict(feeds)) if feeds is not None else None
+        parts = [fingerprint, options, examples, *(part for part in (made_by, given) if part is not None)]
+        packages = catalog.find(variant.exporter or "none").packages
+        description = {
+            "source": [source.framework, *(part.hexdigest for part in parts), values.hexdigest if values.stable else ""],
+            "signature": signature.canonical(),
+            "order": [list(signature.inputs), list(signature.outputs or {})],
+            "variant": [variant.exporter, variant.opset],
+            "domains": sorted(domains),
+            "artifact": None if artifact is None else str(artifact.resolve()),
+            "packages": {name: installed(name) for name in packages},
+            "python": platform.python_version(),
+            "machine": platform.machine(),
+            "plugin": own_digest(),
+            "salt": "" if all(part.stable for part in parts) else _process_salt(),
+        }
+        text = json.dumps(description, sort_keys=True)
+        return hashlib.blake2b(text.encode(), digest_size=20).hexdigest()
+
+    def _export(
+        self,
+        key: str,
+        source: Source,
+        signature: Signature,
+        variant: Variant,
+        domains: tuple[str, ...],
+        feeds: Mapping[str, np.ndarray] | None,
+        artifact: Path | None,
+    ) -> OnnxModel:
+        if artifact is not None or source.framework == "onnx":
+            return self._adopt(source, signature, variant, domains, artifact or Path(source.model))
+
+        def make(folder: Path) -> dict[str, Any]:
+            return make_export(source, signature, variant, domains, feeds, folder)
+
+        entry = self.store.get_or_make(key, make)
+        named = signature.with_outputs(entry.provenance["outputs"])
+        if entry.cached:
+            # Validated when it was made, and again now: the file is only as good as what this run can load.
+            check_contract(entry.path, named, opset=variant.opset, domains=domains, provider=self.provider)
+        return OnnxModel(
+            entry.path, named, source, variant, entry.provenance, provider=self.provider, cached=entry.cached
+        )
+
+    def _adopt(
+        self, source: Source, signature: Signature, variant: Variant, domains: tuple[str, ...], path: Path
+    ) -> OnnxModel:
+        """Take a file made elsewhere: same contract, no naming of dims, no copy."""
+        maker = Maker(signature)
+        natural = list(trace_run(source, signature, maker.feeds(maker.plain(signature.trace_sizes()))))
+        named = signature.with_outputs(natural) if signature.outputs is not None else signature
+        check_contract(path, named, opset=variant.opset, domains=domains or None, provider=self.provider)
+        provenance = {"source": source.label, "exporter": "none", "file": str(path), "outputs": natural}
+        return OnnxModel(path, named, source, variant, provenance, provider=self.provider)
+
+
+def make_export(
+    source: Source,
+    signature: Signature,
+    variant: Variant,
+    domains: tuple[str, ...],
+    feeds: Mapping[str, np.ndarray] | None,
+    folder: Path,
+) -> dict[str, Any]:
+    """Run the exporter into ``folder`` and check the result.
+
+    Returns:
+        The provenance record.
+
+    Raises:
+        ExportFailed: the exporter raised, or wrote an invalid file; the converter's own output is attached.
+        ContractViolation: the file is not what was declared.
+    """
+    if feeds is None:
+        maker = Maker(signature)
+        feeds = maker.feeds(maker.plain(signature.trace_sizes()))
+    named = signature.with_outputs(list(trace_run(source, signature, feeds)))
+    path = folder / "model.onnx"
+    job = ExportJob(source, named, variant, feeds, path)
+    info = catalog.find(variant.exporter or "none")
+    exporter = _load_exporter(info)
+    started = time.perf_counter()
+    with captured() as chatter:
+        try:
+            exporter.export(job)
+        except (OnnxPrepError, Finding):
+            raise
+        except Exception as error:
+            raise _export_failed(info.name, variant, error, chatter) from error
+    seconds = time.perf_counter() - started
+    if not path.exists():
+        raise ExportFailed.fail(f"{info.name} returned without writing a file", sections=_sections(chatter))
+    declare_dims(path, named)
+    extra = ("com.microsoft",) if variant.options.get("ort_fusions") else ()
+    try:
+        check_contract(path, named, opset=variant.opset, domains=(*domains, *extra))
+    except Finding as finding:
+        raise type(finding)(replace(finding.result, sections=_sections(chatter))) from None
+    return {
+        "source": source.label,
+        "framework": source.framework,
+        "exporter": info.name,
+        "opset": variant.opset,
+        "export_s": round(seconds, 3),
+        "outputs": list(named.outputs or {}),
+        "traced_at": {name: list(array.shape) for name, array in feeds.items()},
+        "packages": {name: installed(name) for name in info.packages},
+        "converter_output": chatter.lines(),
+    }
+
+
+def trace_run(source: Source, signature: Signature, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Run the reference on the example inputs, which names its outputs and proves that the declaration fits.
+
+    Raises:
+        SourceError: the framework refuses them.
+    """
+    state = source.state()
+    try:
+        return source.run(feeds, signature)
+    except ReferenceRefused as error:
+        shapes = ", ".join(f"{name} {array.dtype.name}{list(array.shape)}" for name, array in feeds.items())
+        raise SourceError(
+            f"{source.label} refuses its own example inputs ({shapes}): {error}\n"
+            "Correct inputs= or the range in dims=; Dim(min, max, example=...) sets the size that is traced."
+        ) from error
+    finally:
+        source.restore(state)
+
+
+def _load_exporter(info: catalog.ExporterInfo) -> Any:
+    try:
+        return importlib.import_module(info.module)
+    except ImportError as error:
+        raise ExporterError(
+            f"exporter {info.name!r} needs {error.name or error}, which is not installed; "
+            "pip install 'pytest-onnxprep[all]' or the extra of your framework"
+        ) from error
+
+
+def _export_failed(name: str, variant: Variant, error: BaseException, chatter: Chatter) -> ExportFailed:
+    opset = f" at opset {variant.opset}" if variant.opset else ""
+    summary = f"{name} cannot export the model{opset}: {type(error).__name__}: {one_line(error)}"
+    text = str(error).strip()
+    if len(text) > 3000:
+        text = f"{text[:2000]}\n[...]\n{text[-1000:]}"
+    frames = user_frames(error, limit=3)
+    where = f"\nraised at\n{frames}" if frames else ""
+    return ExportFailed.fail(
+        summary,
+        f"{name} cannot export the model{opset}.\n\n{type(error).__name__}: {text}\n{where}",
+        _sections(chatter),
+    )
+
+
+def _sections(chatter: Chatter) -> tuple[tuple[str, str], ...]:
+    return (("converter output", chatter.text),) if chatter.text else ()
+
+
+@cache
+def installed(package: str) -> str:
+    """The installed version of a distribution, or an empty string."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+@cache
+def own_digest() -> str:
+    """The plugin's own code that shapes exports: editing it must not serve old files."""
+    digest = hashlib.blake2b(digest_size=16)
+    root = Path(__file__).resolve().parent.parent
+    for room in _OWN_ROOMS:
+        for path in sorted((root / room).glob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+@cache
+def _process_salt() -> str:
+    return uuid.uuid4().hex
+
+
+def copy_model(model: OnnxModel, folder: Path) -> Path:
+    """Copy a model's files into ``folder``, writable, for a test that edits the graph; returns the new path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in model.files:
+        shutil.copyfile(path, folder / path.name)
+    return folder / model.path.name

@@ -1,0 +1,131 @@
+"""What Hypothesis draws: sizes, recipes and a seed, several examples at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from pytest_onnxprep.errors import OnnxPrepError
+from pytest_onnxprep.fuzz.example import Example, Maker
+from pytest_onnxprep.spec.errors import SpecError
+
+_SEEDS = 1 << 16
+
+#: Examples per Hypothesis test case: its bookkeeping (0.3 ms a case) is then shared, and fuzzing stays near a bare loop.
+BATCH = 10
+
+
+class StopDrawing(Exception):
+    """Raised by a visitor to end the search."""
+
+
+def draw_examples(maker: Maker, count: int, visit: Callable[[Example], None]) -> None:
+    """Draw ``count`` examples with Hypothesis and hand each to ``visit`` until it raises `StopDrawing`.
+
+    The active Hypothesis profile and ``--hypothesis-seed`` apply; there is no deadline, no database, and no
+    shrinking by Hypothesis (`pytest_onnxprep.fuzz.shrink` does that, corners included, within a time limit).
+    """
+    import hypothesis
+    from hypothesis import HealthCheck, Phase, strategies
+
+    if count <= 0:
+        return
+    batch = min(BATCH, count)
+    left = count
+
+    def run(drawn: list[tuple[int, ...]]) -> None:
+        nonlocal left
+        for numbers in drawn:
+            if left <= 0:
+                raise StopDrawing
+            left -= 1
+            example = decode(maker, numbers)
+            if example is not None:
+                visit(example)
+
+    strategy = strategies.tuples(*[numbers_strategy(maker)] * batch)
+    limits = hypothesis.settings(
+        parent=hypothesis.settings.get_profile("default"),
+        derandomize=hypothesis.settings().derandomize,
+        max_examples=-(-count // batch),
+        deadline=None,
+        database=None,
+        phases=(Phase.generate,),
+        suppress_health_check=list(HealthCheck),
+        print_blob=False,
+    )
+    try:
+        limits(hypothesis.given(strategy)(run))()
+    except StopDrawing:
+        return
+
+
+def numbers_strategy(maker: Maker) -> Any:
+    """A tuple of integers: a multiple per dim, then recipes and seed packed into one number."""
+    from hypothesis import strategies
+
+    dims = [
+        strategies.integers(dim.smallest // dim.multiple_of, dim.largest // dim.multiple_of)
+        for dim in maker.signature.dims.values()
+    ]
+    combinations = 1
+    for kinds in maker.recipes.values():
+        combinations *= len(kinds)
+    return strategies.tuples(*dims, strategies.integers(0, combinations * _SEEDS - 1))
+
+
+def decode(maker: Maker, numbers: tuple[int, ...]) -> Example | None:
+    """The example behind drawn numbers; None where an expression makes a size negative."""
+    *multiples, packed = numbers
+    signature = maker.signature
+    sizes = {
+        name: multiple * dim.multiple_of for (name, dim), multiple in zip(signature.dims.items(), multiples, strict=True)
+    }
+    recipes: dict[str, str] = {}
+    for name, kinds in maker.recipes.items():
+        packed, index = divmod(packed, len(kinds))
+        recipes[name] = kinds[index]
+    try:
+        signature.shapes(sizes)
+    except SpecError:
+        return None
+    return Example(sizes, recipes, packed)
+
+
+def from_strategy(strategy: Any, dtype: str) -> Callable[[Any, tuple[int, ...]], np.ndarray]:
+    """Turn the user's element strategy into ``f(rng, shape)``: a pool drawn once, sampled with replacement.
+
+    Elements that are arrays are taken whole, where their shape is the wanted one.
+    """
+    import hypothesis
+    from hypothesis import HealthCheck, Phase, strategies
+
+    pool: list[Any] = []
+
+    @hypothesis.settings(
+        parent=hypothesis.settings.get_profile("default"),
+        max_examples=64,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        phases=(Phase.generate,),
+        suppress_health_check=list(HealthCheck),
+    )
+    @hypothesis.given(strategies.lists(strategy, min_size=1, max_size=8))
+    def collect(values: list[Any]) -> None:
+        pool.extend(values)
+
+    collect()
+
+    def make(rng: Any, shape: tuple[int, ...]) -> np.ndarray:
+        if isinstance(pool[0], np.ndarray) and pool[0].shape:
+            fitting = [array for array in pool if array.shape == shape]
+            if not fitting:
+                raise OnnxPrepError(f"the strategy in values= makes arrays of shape {pool[0].shape}, needed: {shape}")
+            return np.asarray(fitting[int(rng.integers(len(fitting)))])
+        elements = np.array(pool, dtype=object if dtype == "string" else dtype)
+        return np.asarray(elements[rng.integers(0, len(elements), shape)])
+
+    return make

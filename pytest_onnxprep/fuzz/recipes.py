@@ -1,0 +1,193 @@
+"""Value recipes: a name, a spec, a shape and a Generator give an array.
+
+Hypothesis never draws elements, so a megapixel costs no more to draw than a scalar.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from pytest_onnxprep.spec.tensor import TensorSpec
+
+Shape = tuple[int, ...]
+Rng = np.random.Generator
+
+_FREE_FLOATS = ["normal", "uniform", "zeros", "ones", "repeated", "ramp", "ties", "halves", "small"]
+_BOUND_FLOATS = ["uniform", "ends", "zeros", "ones", "repeated", "ramp", "ties", "halves"]
+_FREE_INTEGERS = ["integers", "signed", "zeros", "ones", "repeated", "ramp", "ties"]
+_BOUND_INTEGERS = ["integers", "ends", "zeros", "ones", "repeated", "ramp", "ties"]
+_MASKS = ["mask", "ones", "random_mask"]
+
+
+def recipes_for(name: str, spec: TensorSpec, *, special_values: bool = False) -> list[str]:
+    """The recipes of an input, plainest first, by dtype, range and role (an input named ``...mask`` is a mask)."""
+    if isinstance(spec.values, str):
+        return list(_MASKS) if spec.values == "mask" else [spec.values]
+    if spec.values is not None:
+        return ["custom"]
+    if spec.dtype == "string":
+        return ["words"]
+    if "mask" in name.lower() and spec.low in (None, 0) and spec.high in (None, 2) and "float" not in spec.dtype:
+        return list(_MASKS)
+    if spec.dtype == "bool":
+        return ["bernoulli", "ones", "zeros", "alternating"]
+    bound = spec.low is not None or spec.high is not None
+    if "int" in spec.dtype:
+        return list(_BOUND_INTEGERS if bound else _FREE_INTEGERS)
+    return list(_BOUND_FLOATS if bound else _FREE_FLOATS) + (["special"] if special_values else [])
+
+
+def make_array(recipe: str, spec: TensorSpec, shape: Shape, rng: Rng) -> np.ndarray:
+    """Make one array of the spec's dtype, inside its declared range.
+
+    Args:
+        recipe: a name of `pytest_onnxprep.spec.tensor.RECIPES`.
+        spec: dtype and range.
+        shape: concrete shape.
+        rng: source of randomness.
+    """
+    if recipe == "words":
+        return _words(shape, rng)
+    if recipe in _MASK_MAKERS:
+        return _MASK_MAKERS[recipe](shape, rng).astype(_dtype(spec.dtype))
+    if "int" in spec.dtype:
+        return _integers(recipe, spec, shape, rng)
+    if spec.dtype == "bool":
+        return np.full(shape, recipe == "ones") if recipe in ("zeros", "ones") else rng.random(shape) < 0.5
+    return _floats(recipe, spec, shape, rng)
+
+
+def _dtype(name: str) -> np.dtype[np.generic]:
+    if name == "bfloat16":
+        import ml_dtypes
+
+        return np.dtype(ml_dtypes.bfloat16)
+    return np.dtype(name)
+
+
+# floats ---------------------------------------------------------------------------------------------------------
+
+
+def _floats(recipe: str, spec: TensorSpec, shape: Shape, rng: Rng) -> np.ndarray:
+    # float32 is drawn as such; other widths are rounded from it or from float64.
+    wide: type = np.float64 if spec.dtype == "float64" else np.float32
+    values = _float_values(recipe, spec, shape, rng, wide)
+    if spec.low is not None or spec.high is not None:
+        values = np.clip(values, spec.low, spec.high)
+    return np.ascontiguousarray(values.astype(_dtype(spec.dtype), copy=False))
+
+
+def _float_values(recipe: str, spec: TensorSpec, shape: Shape, rng: Rng, wide: type) -> np.ndarray:
+    low = -1.0 if spec.low is None and spec.high is None else _bound(spec.low, spec.high, -1)
+    high = 1.0 if spec.low is None and spec.high is None else _bound(spec.high, spec.low, +1)
+    if recipe == "zeros":
+        return np.zeros(shape, wide)
+    if recipe == "ones":
+        return np.ones(shape, wide)
+    if recipe == "uniform":
+        return rng.random(shape, dtype=wide) * wide(high - low) + wide(low)
+    if recipe == "ends":
+        return np.where(rng.random(shape) < 0.5, wide(low), wide(high))
+    if recipe == "ramp":
+        return np.linspace(low, high, int(np.prod(shape)), dtype=wide).reshape(shape)
+    normal = rng.standard_normal(shape, dtype=wide)
+    if recipe == "repeated":
+        return np.broadcast_to(normal[:1], shape) if shape and shape[0] else normal
+    if recipe == "ties":
+        return np.round(normal)
+    if recipe == "halves":
+        return np.round(normal * 4) / wide(2)
+    if recipe == "large":
+        return normal * wide(100)
+    if recipe == "small":
+        return normal * wide(1e-3)
+    if recipe == "special":
+        return _special(normal, rng)
+    return normal
+
+
+def _bound(wanted: float | None, other: float | None, side: int) -> float:
+    """A finite stand-in for an open end: one unit beyond the other end."""
+    return float(wanted) if wanted is not None else float(other or 0) + side
+
+
+def _special(values: np.ndarray, rng: Rng) -> np.ndarray:
+    """Sprinkle NaN, infinities and signed zeros over about a tenth of the elements, at least one."""
+    flat = values.reshape(-1)
+    if flat.size:
+        where = rng.integers(0, flat.size, max(1, flat.size // 10))
+        flat[where] = rng.choice(np.array([np.nan, np.inf, -np.inf, 0.0, -0.0], values.dtype), where.size)
+    return values
+
+
+# integers -------------------------------------------------------------------------------------------------------
+
+
+def _integers(recipe: str, spec: TensorSpec, shape: Shape, rng: Rng) -> np.ndarray:
+    info = np.iinfo(spec.dtype)
+    low = int(spec.low) if spec.low is not None else max(info.min, 0 if spec.high is None or spec.high > 0 else -10)
+    high = int(spec.high) if spec.high is not None else min(int(info.max), low + 10)
+    bound = spec.low is not None or spec.high is not None
+    values = _integer_values(recipe, low, high, shape, rng, bound, info)
+    if bound:
+        values = np.clip(values, low, high - 1)
+    return np.ascontiguousarray(values.astype(spec.dtype, copy=False))
+
+
+def _integer_values(
+    recipe: str, low: int, high: int, shape: Shape, rng: Rng, bound: bool, info: np.iinfo[np.integer[np.typing.NBitBase]]
+) -> np.ndarray:
+    if recipe in ("zeros", "ones"):
+        return np.full(shape, int(recipe == "ones"), np.int64)
+    if recipe == "ends":
+        first, last = (low, high - 1) if bound else (int(info.min), int(info.max))
+        return np.where(rng.random(shape) < 0.5, first, last)
+    if recipe == "signed":
+        return rng.integers(max(-10, int(info.min)), 11, shape)
+    if recipe == "ramp":
+        return low + np.arange(int(np.prod(shape))).reshape(shape) % max(1, high - low)
+    if recipe == "ties":
+        return rng.integers(low, min(high, low + 2), shape)
+    values = rng.integers(low, high, shape)
+    if recipe == "repeated" and shape and shape[0]:
+        return np.broadcast_to(values[:1], shape)
+    return values
+
+
+# masks and words ------------------------------------------------------------------------------------------------
+
+
+def _prefix_mask(shape: Shape, rng: Rng) -> np.ndarray:
+    """Ones, then zeros, along the last axis; every row keeps at least its first one, as padded batches do."""
+    if not shape:
+        return np.ones(shape, bool)
+    lengths = rng.integers(1, max(shape[-1], 1) + 1, shape[:-1])
+    mask: np.ndarray = np.arange(shape[-1]) < lengths[..., None]
+    return mask
+
+
+def _random_mask(shape: Shape, rng: Rng) -> np.ndarray:
+    mask = rng.random(shape) < 0.5
+    if shape and shape[-1]:
+        mask[..., 0] = True
+    return mask
+
+
+def _alternating(shape: Shape, rng: Rng) -> np.ndarray:
+    return (np.arange(int(np.prod(shape))).reshape(shape) % 2) == 0
+
+
+_MASK_MAKERS: dict[str, Callable[[Shape, Rng], np.ndarray]] = {
+    "mask": _prefix_mask,
+    "random_mask": _random_mask,
+    "bernoulli": lambda shape, rng: rng.random(shape) < 0.5,
+    "alternating": _alternating,
+}
+
+_WORDS = ["", "a", "edge", "model", "ONNX", "grüße", "日本", "two words"]
+
+
+def _words(shape: Shape, rng: Rng) -> np.ndarray:
+    return np.array(_WORDS, dtype=object)[rng.integers(0, len(_WORDS), shape)].reshape(shape)

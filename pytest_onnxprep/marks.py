@@ -1,0 +1,178 @@
+"""The decorators. Each equals ``pytest.mark.<name>(...)``; arguments are validated when pytest collects the test.
+
+PYTEST_DONT_REWRITE
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ParamSpec
+
+import pytest
+
+from pytest_onnxprep.spec.requests import read_export, read_latency, read_parity, read_size
+
+P = ParamSpec("P")
+
+
+def _mark(declare: Callable[P, None]) -> Callable[P, pytest.MarkDecorator]:
+    """Make a decorator of a signature: the arguments go to the mark exactly as they were written."""
+    name = declare.__name__
+
+    @functools.wraps(declare)
+    def decorator(*args: P.args, **kwargs: P.kwargs) -> pytest.MarkDecorator:
+        mark: pytest.MarkDecorator = getattr(pytest.mark, name)
+        if len(args) == 1 and not kwargs and _is_test(args[0]):  # written without parentheses
+            decorated: pytest.MarkDecorator = mark(args[0])  # type: ignore[arg-type]
+            return decorated
+        # with_args, because mark(function) would decorate the factory instead of storing it
+        return mark.with_args(*args, **kwargs)
+
+    return decorator
+
+
+def _is_test(value: object) -> bool:
+    named = inspect.isfunction(value) or inspect.isclass(value)
+    return named and getattr(value, "__name__", "").lower().startswith("test")
+
+
+@_mark
+def onnx_export(
+    source: Any = None,
+    *,
+    inputs: Any = None,
+    outputs: Any = None,
+    dims: Mapping[str, Any] | None = None,
+    generate: Callable[..., Mapping[str, Any]] | None = None,
+    samples: Any = None,
+    artifact: Any = None,
+    exporter: str | Sequence[str] | None = None,
+    opset: int | Sequence[int] | None = None,
+    precision: str | None = None,
+    transform: Any = None,
+    options: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+    target: Any = None,
+    args: Any = None,
+    input_names: Sequence[str] | None = None,
+    output_names: Sequence[str] | None = None,
+    dynamic_axes: Mapping[str, Any] | None = None,
+    opset_version: int | None = None,
+) -> None:
+    """Export a model to ONNX, once per variant, validate the file and check that it is what was declared.
+
+    Args:
+        source: a zero-argument factory, a model, or a path; left out, the fixture ``model`` gives it.
+        inputs: name -> ``"dtype[dim, ...]"``, `TensorSpec` or example array; left out where the source knows.
+        outputs: names, or name -> ``"dtype[dim, ...]"``; left out, the framework's own names are kept.
+        dims: name -> ``(min, max)`` or `Dim`; a named dim without an entry is 1..8.
+        generate: ``f(dims, rng) -> {name: array}``, for inputs that belong together.
+        samples: the user's own feeds, checked first: a factory, an ``.npz`` file, or a folder of them.
+        artifact: an ONNX file made elsewhere, held to the same checks against ``source``.
+        exporter: ``dynamo``, ``torchscript``, ``tf2onnx``, ``transformers``, ``none``; a list makes variants.
+        opset: opset of ONNX's default domain; a list makes variants.
+        precision: reserved.
+        transform: reserved.
+        options: keyword arguments for the exporter, and ``domains``: operator domains allowed beside ONNX's own.
+        target: reserved.
+        args: example tensors, as in ``torch.onnx.export`` (so are the following).
+        input_names: names of ``args``.
+        output_names: names of the outputs.
+        dynamic_axes: name -> ``{axis: dim name}`` or axes.
+        opset_version: the opset.
+    """
+
+
+@_mark
+def parity(
+    atol: float | None = None,
+    rtol: float | None = None,
+    *,
+    max_examples: int | None = None,
+    oracle: str = "framework",
+    special_values: bool = False,
+    outputs: Any = None,
+    metrics: Mapping[str, float] | None = None,
+    min_sqnr_db: float | None = None,
+    min_top1: float | None = None,
+) -> None:
+    """Compare ONNX Runtime with the untouched framework model over fuzzed sizes and values.
+
+    Args:
+        atol: absolute tolerance; with ``rtol`` numpy's rule ``|a - b| <= atol + rtol * |b|``.
+        rtol: relative tolerance. Neither: a tolerance that follows the dtype and the magnitude of each output.
+        max_examples: examples at most, corners included; default ``--onnxprep-examples``.
+        oracle: ``framework``, or ``onnx`` for the ONNX reference evaluator.
+        special_values: also try NaN, infinities and signed zeros.
+        outputs: outputs to compare, or name -> its own tolerance.
+        metrics: minimum per metric: ``cosine``, ``sqnr_db``, ``psnr_db``, ``top1``. Without atol and rtol they
+            replace the element-wise comparison of floats.
+        min_sqnr_db: short for ``metrics={"sqnr_db": ...}``.
+        min_top1: short for ``metrics={"top1": ...}``, a share in 0..1.
+    """
+
+
+@_mark
+def latency_budget(
+    p50_ms: float | None = None,
+    p90_ms: float | None = None,
+    p95_ms: float | None = None,
+    p99_ms: float | None = None,
+    mean_ms: float | None = None,
+    *,
+    at: Mapping[str, int] | Sequence[Mapping[str, int]] | None = None,
+    threads: int = 1,
+    provider: str | None = None,
+    max_time_s: float | None = None,
+    max_regression: Any = None,
+) -> None:
+    """Hold the latency of ``session.run`` to a budget in milliseconds.
+
+    Args:
+        p50_ms: budget of the median.
+        p90_ms: budget of the 90th percentile.
+        p95_ms: budget of the 95th percentile.
+        p99_ms: budget of the 99th percentile.
+        mean_ms: budget of the mean.
+        at: dim -> size to measure at (smallest size where left out); a list makes an item each.
+        threads: intra-op threads of ONNX Runtime.
+        provider: execution provider; default ``--onnxprep-provider``.
+        max_time_s: sampling time at most, 3 s by default.
+        max_regression: reserved.
+    """
+
+
+@_mark
+def size_budget(mb: float | None = None, weights_mb: float | None = None, nodes: int | None = None) -> None:
+    """Hold the file to a size.
+
+    Args:
+        mb: megabytes (10**6 bytes) of the ONNX file and its external data.
+        weights_mb: megabytes of the initializers.
+        nodes: nodes of the graph, subgraphs included.
+    """
+
+
+#: mark name -> the function that reads and validates its arguments.
+READERS: dict[str, Callable[..., Any]] = {
+    "onnx_export": read_export,
+    "parity": read_parity,
+    "latency_budget": read_latency,
+    "size_budget": read_size,
+}
+
+#: check name -> the mark that asks for it, in the order items are made.
+CHECKS: dict[str, str] = {
+    "export": "onnx_export",
+    "parity": "parity",
+    "latency": "latency_budget",
+    "size": "size_budget",
+}
+
+DECLARATIONS: dict[str, Callable[..., Any]] = {
+    "onnx_export": onnx_export,
+    "parity": parity,
+    "latency_budget": latency_budget,
+    "size_budget": size_budget,
+}

@@ -1,0 +1,119 @@
+"""What one process keeps for the whole run: the store, the workshop and the sources in use."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_onnxprep.artifacts.onnx_model import OnnxModel
+from pytest_onnxprep.artifacts.store import Store
+from pytest_onnxprep.checks.prepare import build_signature, example_feeds, load_samples
+from pytest_onnxprep.errors import ExporterError, SourceError
+from pytest_onnxprep.exporters.workshop import Workshop
+from pytest_onnxprep.plugin.keys import ENGINE
+from pytest_onnxprep.plugin.options import no_cache, option
+from pytest_onnxprep.sources.base import Source
+from pytest_onnxprep.sources.load import load_source
+from pytest_onnxprep.spec.requests import ExportRequest, read_export
+from pytest_onnxprep.spec.signature import Signature
+from pytest_onnxprep.spec.variant import Variant
+
+#: Sources kept alive. The items of a test stand side by side, so a few are enough, and memory stays bounded.
+_KEPT_SOURCES = 3
+
+
+class Prepared:
+    """A loaded source with its signature and the user's samples."""
+
+    def __init__(self, source: Source, request: ExportRequest, base: Path) -> None:
+        self.source = source
+        self.signature: Signature = build_signature(source, request)
+        self.samples = load_samples(request.samples, self.signature, base)
+        self.feeds = example_feeds(request, self.samples)
+
+
+class Engine:
+    """Makes exports for items and for ``onnx_exporter``."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.root = config.rootpath
+        run_dir = _run_dir(config)
+        folder = option(config, "cache")
+        cache = run_dir / "cache" if no_cache(config) else config.rootpath / Path(folder).expanduser()
+        self.replays = config.rootpath / ".onnxprep" / "replay"
+        self.workshop = Workshop(Store(cache, run_dir=run_dir), provider=option(config, "provider") or None)
+        self._sources: OrderedDict[int, tuple[Any, Source]] = OrderedDict()
+
+    def prepare(self, request: ExportRequest, value: Any, base: Path) -> Prepared:
+        """Load the source (once for a factory several items share) and settle its signature."""
+        return Prepared(self.source(value, base), request, base)
+
+    def source(self, value: Any, base: Path) -> Source:
+        """The loaded source; the last few stay loaded."""
+        kept = self._sources.pop(id(value), None)
+        if kept is None or kept[0] is not value:
+            kept = (value, load_source(value, base=base))
+        self._sources[id(value)] = kept
+        while len(self._sources) > _KEPT_SOURCES:
+            self._sources.popitem(last=False)
+        return kept[1]
+
+    def export(self, prepared: Prepared, request: ExportRequest, variant: Variant, base: Path) -> OnnxModel:
+        """The checked file of one variant."""
+        return self.workshop.export(
+            prepared.source,
+            prepared.signature,
+            variant,
+            domains=request.domains,
+            feeds=prepared.feeds,
+            artifact=_artifact(request, base),
+        )
+
+    def exporter(self, base: Path) -> Callable[..., OnnxModel]:
+        """The function behind the fixture ``onnx_exporter``."""
+
+        def onnx_exporter(source: Any, **arguments: Any) -> OnnxModel:
+            """Export ``source`` and return its `OnnxModel`; takes the arguments of ``@onnx_export``."""
+            __tracebackhide__ = True
+            request = read_export(source, **arguments)
+            if len(request.exporters) * len(request.opsets) * len(request.options) != 1:
+                raise ExporterError("onnx_exporter makes one file: give one exporter, one opset and one options mapping")
+            variant = Variant(request.exporters[0], request.opsets[0], request.options[0])
+            return self.export(self.prepare(request, source, base), request, variant, base)
+
+        return onnx_exporter
+
+
+def engine_of(config: pytest.Config) -> Engine:
+    """The engine of this process, made on first use."""
+    engine = config.stash.get(ENGINE, None)
+    if engine is None:
+        engine = config.stash[ENGINE] = Engine(config)
+    return engine
+
+
+def _run_dir(config: pytest.Config) -> Path:
+    """A temporary folder shared by all workers of this run."""
+    factory: Any = config._tmp_path_factory  # type: ignore[attr-defined]
+    base: Path = factory.getbasetemp()
+    shared = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+    folder = shared / "onnxprep"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def _artifact(request: ExportRequest, base: Path) -> Path | None:
+    if request.artifact is None:
+        return None
+    path = Path(request.artifact)
+    candidates = [path] if path.is_absolute() else [base / path, Path.cwd() / path]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    looked = " and ".join(str(candidate) for candidate in candidates)
+    raise SourceError(f"artifact {str(path)!r} does not exist (looked for {looked}); the path of an .onnx file is accepted")

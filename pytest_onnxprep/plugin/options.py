@@ -1,0 +1,80 @@
+"""Command-line options, their ini keys, and the text of ``pytest --markers``.
+
+PYTEST_DONT_REWRITE
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+INCONCLUSIVE_MODES = ("pass", "skip", "fail")
+
+#: option -> (metavar, help, default). Every option is also an ini key: ``--onnxprep-x-y`` is ``onnxprep_x_y``.
+OPTIONS: dict[str, tuple[str, str, str]] = {
+    "json": ("PATH", "write the onnxprep report as JSON", ""),
+    "markdown": ("PATH", "write the summary table as Markdown (for a pull request)", ""),
+    "examples": ("N", "parity examples per variant, corners included", "100"),
+    "cache": ("DIR", "keep exports here between runs", ".onnxprep/cache"),
+    "provider": ("NAME", "execution provider of ONNX Runtime, such as cpu or cuda", ""),
+    "on-inconclusive": ("|".join(INCONCLUSIVE_MODES), "what a check that could not tell counts as", "pass"),
+}
+
+MARKERS = (
+    "onnx_export(source=None, *, inputs, outputs, dims, generate, samples, artifact, exporter, opset, options): "
+    "export the model to ONNX and check the file against its declaration (pytest-onnxprep)",
+    "parity(atol=None, rtol=None, *, max_examples, oracle, special_values, outputs, metrics, min_sqnr_db, min_top1): "
+    "compare ONNX Runtime with the framework over fuzzed sizes and values (pytest-onnxprep)",
+    "latency_budget(p50_ms, p90_ms, p95_ms, p99_ms, mean_ms, *, at, threads=1, provider, max_time_s): "
+    "hold the latency of the ONNX model to a budget (pytest-onnxprep)",
+    "size_budget(mb, weights_mb, nodes): hold the size of the ONNX file to a budget (pytest-onnxprep)",
+)
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Register every option with its ini key."""
+    group = parser.getgroup("onnxprep", "ONNX conversion (pytest-onnxprep)")
+    for name, (metavar, text, default) in OPTIONS.items():
+        shown = f"{text} (default: {default})" if default else text
+        group.addoption(f"--onnxprep-{name}", dest=_dest(name), metavar=metavar, default=None, help=shown)
+        parser.addini(_dest(name), f"{text}; same as --onnxprep-{name}", default="")
+    group.addoption(
+        "--onnxprep-no-cache",
+        dest="onnxprep_no_cache",
+        action="store_true",
+        default=None,
+        help="export everything afresh and keep nothing",
+    )
+    parser.addini("onnxprep_no_cache", "same as --onnxprep-no-cache", type="bool", default=False)
+
+
+def option(config: pytest.Config, name: str) -> str:
+    """The value of an option: command line, then ini, then default; empty where there is none."""
+    given: Any = config.getoption(_dest(name), default=None)
+    if given is None:
+        given = config.getini(_dest(name)) or OPTIONS[name][2]
+    return str(given)
+
+
+def no_cache(config: pytest.Config) -> bool:
+    """Whether exports are to be made afresh."""
+    return bool(config.getoption("onnxprep_no_cache", default=None) or config.getini("onnxprep_no_cache"))
+
+
+def check_options(config: pytest.Config) -> None:
+    """Refuse values no check could use.
+
+    Raises:
+        pytest.UsageError: with what is accepted.
+    """
+    mode = option(config, "on-inconclusive")
+    if mode not in INCONCLUSIVE_MODES:
+        raise pytest.UsageError(f"--onnxprep-on-inconclusive={mode}: accepted are {', '.join(INCONCLUSIVE_MODES)}")
+    examples = option(config, "examples")
+    if not examples.isdecimal() or int(examples) < 1:
+        raise pytest.UsageError(f"--onnxprep-examples={examples}: a whole number >= 1 is accepted")
+
+
+def _dest(name: str) -> str:
+    return f"onnxprep_{name.replace('-', '_')}"

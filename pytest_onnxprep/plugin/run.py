@@ -1,0 +1,170 @@
+"""Running one check item."""
+
+from __future__ import annotations
+
+import os
+import re
+import traceback
+from typing import Any
+
+import pytest
+
+from pytest_onnxprep.artifacts.onnx_model import OnnxModel
+from pytest_onnxprep.checks import export, latency, parity, size
+from pytest_onnxprep.checks.case import Case
+from pytest_onnxprep.errors import (
+    ContractViolation,
+    ExportFailed,
+    Finding,
+    Inconclusive,
+    LatencyBudgetExceeded,
+    OnnxPrepError,
+    ParityError,
+    SizeBudgetExceeded,
+    SpecError,
+)
+from pytest_onnxprep.plugin.engine import engine_of
+from pytest_onnxprep.plugin.items import CheckItem
+from pytest_onnxprep.plugin.keys import RESULT
+from pytest_onnxprep.plugin.options import option
+from pytest_onnxprep.spec.verdict import CheckResult, Verdict
+
+_RUNNERS = {"export": export.run, "parity": parity.run, "latency": latency.run, "size": size.run}
+_FINDINGS: dict[str, type[Finding]] = {
+    "export": ExportFailed,
+    "parity": ParityError,
+    "latency": LatencyBudgetExceeded,
+    "size": SizeBudgetExceeded,
+}
+
+
+def run_item(item: CheckItem) -> object | None:
+    """Run the item's check; None lets pytest run the body, which only the check ``export`` has."""
+    __tracebackhide__ = True
+    try:
+        result = _check(item)
+    except Finding as finding:
+        item.stash[RESULT] = finding.result
+        raise finding.with_traceback(None) from None
+    except (OnnxPrepError, SpecError) as error:
+        item.stash[RESULT] = CheckResult(Verdict.ERROR, _first_line(error))
+        raise error.with_traceback(None) from None
+    except (AssertionError, ImportError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
+        # A defect of the plugin, or a framework that broke in a way nobody foresaw: say so, keep the trace at hand.
+        text = f"{type(error).__name__}: {error}"
+        item.stash[RESULT] = CheckResult(Verdict.ERROR, f"unexpected {text}"[:300])
+        item.add_report_section("call", "onnxprep trace", traceback.format_exc())
+        raise OnnxPrepError(f"the check {item.cell.check!r} broke off unexpectedly: {text}") from None
+    item.stash[RESULT] = result
+    for title, text in result.sections:
+        item.add_report_section("call", title, text)
+    _settle(item, result)
+    return None if item.cell.check == "export" else True
+
+
+def export_of(item: CheckItem) -> OnnxModel:
+    """The item's exported model.
+
+    Raises:
+        Finding: the export failed or broke the contract.
+        OnnxPrepError: source, exporter or cache are at fault.
+    """
+    engine = engine_of(item.config)
+    cell = item.cell
+    base = item.path.parent
+    value = cell.export.source if cell.export.source is not None else item.funcargs.get("model")
+    prepared = engine.prepare(cell.export, value, base)
+    return engine.export(prepared, cell.export, cell.variant, base)
+
+
+def _check(item: CheckItem) -> CheckResult:
+    cell = item.cell
+    engine = engine_of(item.config)
+    unmeasured = _unmeasured(item) if cell.check == "latency" else ""
+    if unmeasured and os.environ.get("PYTEST_XDIST_WORKER"):
+        item.stash[RESULT] = CheckResult(Verdict.SKIP, unmeasured)
+        pytest.skip(unmeasured)
+    prepared = engine.prepare(cell.export, _source_value(item), item.path.parent)
+    try:
+        model = engine.export(prepared, cell.export, cell.variant, item.path.parent)
+    except (ExportFailed, ContractViolation) as finding:
+        raise _not_judged(item, finding) from None
+    case = Case(
+        model,
+        cell.request,
+        examples=int(option(item.config, "examples")),
+        samples=prepared.samples,
+        replay_folder=engine.replays / _slug(item.nodeid),
+        title=item.nodeid,
+    )
+    if unmeasured:
+        latency.run_once(case)
+        item.stash[RESULT] = CheckResult(Verdict.SKIP, unmeasured)
+        pytest.skip(unmeasured)
+    result = _RUNNERS[cell.check](case)
+    if cell.check == "export":
+        item.funcargs["onnx_model"] = model
+    if cell.check == "latency":
+        _hand_over(item, case, result)
+    return result
+
+
+def _source_value(item: CheckItem) -> Any:
+    source = item.cell.export.source
+    return item.funcargs.get("model") if source is None else source
+
+
+def _not_judged(item: CheckItem, finding: Finding) -> Finding:
+    """The export item tells the whole story; the other checks of the variant say in a line why they could not run."""
+    if item.cell.check == "export":
+        for title, text in finding.result.sections:
+            item.add_report_section("call", title, text)
+        return finding
+    summary = f"not judged, there is no valid export: {finding.result.summary}"
+    return type(finding)(CheckResult(Verdict.FAIL, summary))
+
+
+def _settle(item: CheckItem, result: CheckResult) -> None:
+    """Raise what the verdict asks for."""
+    __tracebackhide__ = True
+    if result.verdict is Verdict.FAIL:
+        raise _FINDINGS[item.cell.check](result)
+    if result.verdict is Verdict.INCONCLUSIVE:
+        mode = option(item.config, "on-inconclusive")
+        if mode == "fail":
+            raise Inconclusive(result)
+        if mode == "skip":
+            pytest.skip(f"inconclusive: {result.summary}")
+
+
+def _unmeasured(item: CheckItem) -> str:
+    """Why a latency item cannot be measured in this run, or an empty string."""
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        return "not measured under xdist: run latency items with -n0 (pytest -n0 -m latency_budget)"
+    if item.config.getoption("benchmark_disable", default=False):
+        return "not measured: --benchmark-disable (the model was run once)"
+    return ""
+
+
+def _hand_over(item: CheckItem, case: Case, result: CheckResult) -> None:
+    """Make the samples pytest-benchmark's own, with the verdict beside them."""
+    benchmark = item.funcargs.get("benchmark")
+    if benchmark is None or item.clock is None:
+        return
+    from pytest_onnxprep.runtime.benchmark_sink import hand_over
+
+    figures = {**result.figures, "verdict": result.verdict.value, "summary": result.summary}
+    benchmark.extra_info["onnxprep"] = figures
+    hand_over(benchmark, item.clock, case.extras["samples_s"])
+
+
+def _slug(nodeid: str) -> str:
+    """A folder name for a test, short and unique."""
+    import hashlib
+
+    name = re.sub(r"[^\w.-]+", "_", nodeid.rpartition("/")[2])[:80].strip("_")
+    return f"{name}-{hashlib.blake2b(nodeid.encode(), digest_size=4).hexdigest()}"
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

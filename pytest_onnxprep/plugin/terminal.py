@@ -1,0 +1,53 @@
+"""The end of a run: the table, and the report files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_onnxprep.plugin.keys import RECORDS
+from pytest_onnxprep.plugin.options import option
+
+if TYPE_CHECKING:
+    from _pytest.terminal import TerminalReporter
+
+
+def write_summary(reporter: TerminalReporter, config: pytest.Config) -> None:
+    """Print a row per variant, then what failed or could not be told."""
+    from pytest_onnxprep.report.records import rows
+    from pytest_onnxprep.report.terminal import table
+
+    reporter.section("onnxprep", sep="=")
+    for text, colour in table(rows(config.stash[RECORDS]), reporter._tw.fullwidth):
+        reporter.write_line(text, **({colour: True} if colour else {}))
+    for name in ("json", "markdown"):
+        path = option(config, name)
+        if path:
+            reporter.write_line(f"{name} report: {path}")
+
+
+def write_reports(config: pytest.Config) -> None:
+    """Write ``--onnxprep-json`` and ``--onnxprep-markdown``; they are written even when nothing was checked.
+
+    Raises:
+        pytest.UsageError: a file cannot be written.
+    """
+    from pytest_onnxprep.errors import OnnxPrepError
+
+    records: list[dict[str, Any]] = config.stash.get(RECORDS, [])
+    wanted = {name: option(config, name) for name in ("json", "markdown")}
+    if not any(wanted.values()):
+        return
+    from pytest_onnxprep.report.environment import environment
+    from pytest_onnxprep.report.json_report import write_json
+    from pytest_onnxprep.report.markdown import write_markdown
+
+    found = environment()
+    try:
+        if wanted["json"]:
+            write_json(config.invocation_params.dir / wanted["json"], records, found)
+        if wanted["markdown"]:
+            write_markdown(config.invocation_params.dir / wanted["markdown"], records, found)
+    except OnnxPrepError as error:
+        raise pytest.UsageError(str(error)) from error

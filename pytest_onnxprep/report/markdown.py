@@ -1,0 +1,95 @@
+"""``--onnxprep-markdown``: the table for a pull-request comment or a job summary."""
+
+from __future__ import annotations
+
+import html
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pytest_onnxprep.report.columns import Column, counts, filled, legend
+from pytest_onnxprep.report.environment import header_line
+from pytest_onnxprep.report.files import write_text
+from pytest_onnxprep.report.records import SEVERITY, Note, Record, Row, rows
+
+#: GitHub refuses comments of more than 65 536 characters.
+LONGEST = 60_000
+
+_SIGNS = {"pass": "✅", "fail": "❌", "error": "💥", "inconclusive": "⚠️", "skip": "⏭️"}
+_NOTHING = "No model was checked."
+
+
+def write_markdown(path: str | os.PathLike[str], records: Iterable[Record], environment: Mapping[str, Any]) -> None:
+    """Write a summary line, one table row per test and variant, and a list of what failed.
+
+    Raises:
+        OnnxPrepError: the file cannot be written.
+    """
+    write_text(path, markdown(rows(records), environment))
+
+
+def markdown(found: Sequence[Row], environment: Mapping[str, Any]) -> str:
+    """Return the report as text; rows that passed are left out where it would not fit a comment."""
+    footer = f"<sub>{_prose(header_line(environment))}</sub>"
+    if not found:
+        return f"### ONNX models\n\n{_NOTHING}\n\n{footer}\n"
+    title = f"### ONNX models: {counts([row.verdict for row in found], SEVERITY)}"
+    failures = "\n".join(_note(row, note) for row in found for note in row.notes)
+    for shown in (found, [row for row in found if row.verdict != "pass"]):
+        blocks = [title, _table(shown), _left_out(len(found) - len(shown)), _prose(legend(shown)), failures]
+        text = "\n\n".join(filter(None, [*blocks, footer])) + "\n"
+        if len(text) <= LONGEST:
+            return text
+    return _cut(text)
+
+
+def _table(shown: Sequence[Row]) -> str:
+    columns = filled(shown) if shown else []
+    if not columns:
+        return ""
+    heads = [column.title for column in columns]
+    rule = ["---" if column.is_text else "---:" for column in columns]
+    body = [[_cell(column, row) for column in columns] for row in shown]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (heads, rule, *body))
+
+
+def _cell(column: Column, row: Row) -> str:
+    text = column.cell(row)
+    if column.key == "verdict":
+        return _pipe(f"{_SIGNS.get(text, '❓')} {_prose(text)}")
+    return _pipe(_code(text)) if column.is_text else _pipe(_prose(text))
+
+
+def _note(row: Row, note: Note) -> str:
+    sign = _SIGNS.get(note.verdict, "❓")
+    where = _code(f"{row.test} {row.variant}")
+    return f"- {sign} {where} {_prose(', '.join(note.checks))}: {_prose(note.summary)}"
+
+
+def _left_out(number: int) -> str:
+    return f"{number} rows that passed are left out." if number else ""
+
+
+def _cut(text: str) -> str:
+    kept = text[:LONGEST].rpartition("\n")[0]
+    return f"{kept}\n\nThe report is longer than a comment may be; the JSON report has all of it.\n"
+
+
+def _pipe(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _code(text: str) -> str:
+    """A code span: a fence of backticks longer than any within."""
+    text = " ".join(text.split())
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    pad = " " if text[:1] == "`" or text[-1:] == "`" else ""
+    return f"{fence}{pad}{text}{pad}{fence}"
+
+
+def _prose(text: str) -> str:
+    """Text that is shown as it is: no markup, no HTML, nobody mentioned, no issue linked."""
+    text = html.escape(" ".join(text.split()), quote=False)
+    text = re.sub(r"([\\`*_\[\]~])", r"\\\1", text)
+    return re.sub(r"([@#])(?=\w)", "\\1\u200b", text)

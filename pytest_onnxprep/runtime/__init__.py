@@ -1,0 +1,1 @@
+"""ONNX Runtime sessions and what is measured on them."""

@@ -1,0 +1,1 @@
+"""One file per framework: how to recognise, read, run and fingerprint a model."""

@@ -1,0 +1,142 @@
+"""What every source offers, and the flattening of nested outputs into named tensors."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from pytest_onnxprep.errors import SourceError, closest
+from pytest_onnxprep.sources.source_code import Digest
+from pytest_onnxprep.spec.signature import Signature
+
+Feeds = Mapping[str, np.ndarray]
+Arrays = dict[str, np.ndarray]
+
+
+class Source(ABC):
+    """A model in its own framework: the reference every ONNX file is held to.
+
+    Attributes:
+        framework: ``torch``, ``transformers``, ``keras``, ``tensorflow`` or ``onnx``.
+        label: the model as a person would call it, for messages.
+        model: the user's object, untouched.
+    """
+
+    framework: str
+    label: str
+    model: Any
+
+    def derived_signature(self) -> Signature | None:
+        """The signature the model itself knows, or None where the user has to write ``inputs=``."""
+        return None
+
+    @abstractmethod
+    def run(self, feeds: Feeds, signature: Signature) -> Arrays:
+        """Run the untouched model eagerly, in inference mode, on the CPU.
+
+        Args:
+            feeds: input name -> array; never written to.
+            signature: names the outputs.
+
+        Returns:
+            Output name -> array, in the model's order.
+
+        Raises:
+            ReferenceRefused: the framework does not take these sizes or values.
+        """
+
+    @abstractmethod
+    def fingerprint(self) -> Digest:
+        """A digest of weights, configuration and code."""
+
+    def state(self) -> Mapping[str, np.ndarray]:
+        """Copies of everything a call could change (buffers, non-trainable variables), by name."""
+        return {}
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:  # noqa: B027 - most sources carry no state
+        """Put back what `state` returned."""
+
+    def mode_hint(self) -> str:
+        """Why two calls might differ (``model is in train mode: ...``), or an empty string."""
+        return ""
+
+    def release(self) -> None:  # noqa: B027 - only some sources hold what should be let go
+        """Drop caches that make no sense once the model is no longer in use."""
+
+
+#: Yields ``(suffix, leaf)`` for a framework's own container, or returns None when it is not one.
+Expand = Callable[[Any], Iterator[tuple[str, Any]] | None]
+
+
+def flatten_outputs(value: Any, is_tensor: Callable[[Any], bool], expand: Expand | None = None) -> list[tuple[str, Any]]:
+    """Flatten a model's result into ``(name, tensor)`` pairs.
+
+    A lone tensor is ``output``; items of a list or tuple are ``output_0``, ``output_1``, ...; mappings, dataclasses
+    and named tuples give their own names, joined by dots below the first level. ``None`` is left out.
+    """
+    if is_tensor(value):
+        return [("output", value)]
+    return list(_leaves(value, "", is_tensor, expand))
+
+
+def _leaves(
+    value: Any, prefix: str, is_tensor: Callable[[Any], bool], expand: Expand | None
+) -> Iterator[tuple[str, Any]]:
+    if value is None:
+        return
+    if is_tensor(value):
+        yield prefix, value
+        return
+    named = expand(value) if expand is not None else None
+    if named is not None:
+        yield from named
+        return
+    for name, item in _items(value, prefix):
+        yield from _leaves(item, name, is_tensor, expand)
+
+
+def _items(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    join = f"{prefix}." if prefix else ""
+    if isinstance(value, Mapping):
+        yield from ((f"{join}{key}", item) for key, item in value.items())
+    elif hasattr(value, "_fields"):
+        yield from ((f"{join}{key}", getattr(value, key)) for key in value._fields)
+    elif dataclasses.is_dataclass(value):
+        yield from ((f"{join}{field.name}", getattr(value, field.name)) for field in dataclasses.fields(value))
+    elif isinstance(value, (list, tuple)):
+        stem = join or "output_"
+        yield from ((f"{stem}{index}", item) for index, item in enumerate(value))
+    else:
+        where = f" in output {prefix!r}" if prefix else ""
+        raise SourceError(
+            f"the model returned {type(value).__name__}{where}; accepted: tensors, and lists, tuples, mappings, "
+            "dataclasses and named tuples of tensors"
+        )
+
+
+def name_outputs(natural: list[tuple[str, Any]], signature: Signature, label: str) -> list[tuple[str, Any]]:
+    """Give outputs their declared names, and leave out the ones nobody declared.
+
+    Declared names that the model itself uses select those outputs; otherwise they rename all of them, in order.
+
+    Raises:
+        SourceError: the counts differ.
+    """
+    if signature.outputs is None:
+        return natural
+    declared = list(signature.outputs)
+    known = dict(natural)
+    if all(name in known for name in declared):
+        return [(name, known[name]) for name in declared]
+    if len(declared) == len(natural):
+        return [(name, value) for name, (_, value) in zip(declared, natural, strict=True)]
+    unknown = next(name for name in declared if name not in known)
+    raise SourceError(
+        f"outputs: {label} returns {len(natural)} tensors ({', '.join(known)}), {len(declared)} names were declared "
+        f"({', '.join(declared)}); {unknown!r} is not one of the model's own names{closest(unknown, known)} "
+        "Declare a name for every output, or only names the model itself uses."
+    )

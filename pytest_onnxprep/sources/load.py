@@ -1,0 +1,136 @@
+"""From what the user wrote as ``source=`` to a `Source`."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pytest_onnxprep.errors import OnnxPrepError, SourceError
+from pytest_onnxprep.sources.base import Source
+from pytest_onnxprep.sources.recognise import ACCEPTED, framework_of, not_yet
+
+#: framework -> (module, function that makes the Source, extra that installs it)
+_LOADERS = {
+    "torch": ("pytest_onnxprep.sources.torch_module", "TorchSource", "torch"),
+    "transformers": ("pytest_onnxprep.sources.transformers_model", "load", "transformers"),
+    "keras": ("pytest_onnxprep.sources.keras_model", "load", "tensorflow"),
+    "tensorflow": ("pytest_onnxprep.sources.tensorflow_function", "load", "tensorflow"),
+    "onnx": ("pytest_onnxprep.sources.onnx_file", "OnnxFileSource", ""),
+}
+
+
+def load_source(value: Any, *, base: Path | None = None) -> Source:
+    """Make a `Source` of a model, a path or a zero-argument factory.
+
+    Args:
+        value: what the user gave.
+        base: folder that relative paths are taken from, before the working directory.
+
+    Raises:
+        SourceError: nobody recognises it, the file is missing or unreadable, the framework is not installed, or the
+            factory raised; the message says which and what to do.
+    """
+    if isinstance(value, Source):
+        return value
+    if isinstance(value, (str, os.PathLike)):
+        value = _existing(Path(value), base)
+    framework = framework_of(value)
+    if framework is None and isinstance(value, Path):
+        later = not_yet(value)
+        hint = f"this version does not read {value.suffix} files: {later}" if later else f"accepted: {ACCEPTED}"
+        raise SourceError(f"source {str(value)!r} is no model file that is known here; {hint}")
+    if framework is None and callable(value):
+        factory = value
+        value = _call(factory)
+        if isinstance(value, (str, os.PathLike)):
+            return load_source(value, base=base)
+        framework = framework_of(value)
+        if framework is None:
+            raise SourceError(
+                f"factory {describe(factory)} returned {type(value).__module__}.{type(value).__qualname__}, "
+                f"which is no model; accepted: {ACCEPTED}"
+            )
+    if framework is None:
+        raise SourceError(f"source {value!r} ({type(value).__qualname__}) is no model; accepted: {ACCEPTED}")
+    return _make(framework, value)
+
+
+def describe(factory: Callable[..., Any]) -> str:
+    """Name a factory and where it stands: ``build_net (models.py:12)``."""
+    inner = inspect.unwrap(getattr(factory, "func", factory))
+    name = getattr(inner, "__qualname__", type(inner).__qualname__)
+    code = getattr(inner, "__code__", None)
+    return f"{name} ({Path(code.co_filename).name}:{code.co_firstlineno})" if code else name
+
+
+def _make(framework: str, value: Any) -> Source:
+    module, function, extra = _LOADERS[framework]
+    try:
+        source: Source = getattr(importlib.import_module(module), function)(value)
+    except OnnxPrepError:
+        raise
+    except ImportError as error:
+        install = f"pip install 'pytest-onnxprep[{extra}]'" if extra else "reinstall pytest-onnxprep"
+        raise SourceError(f"source needs {error.name or error}, which is not installed: {install}") from error
+    except Exception as error:
+        raise SourceError(f"source {value!r} cannot be read as a {framework} model: {one_line(error)}") from error
+    return source
+
+
+def _existing(path: Path, base: Path | None) -> Path:
+    candidates = [path] if path.is_absolute() or base is None else [base / path, Path.cwd() / path]
+    for candidate in candidates:
+        if candidate.exists():
+            return candidate
+    looked = " and ".join(str(candidate.absolute()) for candidate in candidates)
+    raise SourceError(f"source file {str(path)!r} does not exist (looked for {looked}); accepted: {ACCEPTED}")
+
+
+def _call(factory: Callable[[], Any]) -> Any:
+    required = _required_parameters(factory)
+    if required:
+        raise SourceError(
+            f"factory {describe(factory)} needs arguments ({', '.join(required)}); a zero-argument factory is accepted: "
+            "wrap it in a lambda or functools.partial"
+        )
+    try:
+        return factory()
+    except ImportError as error:
+        raise SourceError(
+            f"factory {describe(factory)} needs {error.name or error}, which cannot be imported: {one_line(error)}\n"
+            f"{user_frames(error)}"
+            "Install it, or skip the test where it is missing (pytest.importorskip)."
+        ) from error
+    except Exception as error:
+        raise SourceError(
+            f"factory {describe(factory)} raised {type(error).__name__}: {one_line(error)}\n{user_frames(error)}"
+            "The model was not built, so nothing was checked; call the factory by itself to debug it."
+        ) from error
+
+
+def _required_parameters(factory: Callable[..., Any]) -> list[str]:
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [p.name for p in parameters if p.default is p.empty and p.kind not in kinds]
+
+
+def one_line(error: BaseException, limit: int = 300) -> str:
+    """The first meaningful line of an error's text, cut to ``limit`` characters."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[0] if lines else type(error).__name__
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def user_frames(error: BaseException, limit: int = 4) -> str:
+    """The innermost frames outside this package, a line each, ready to be put into a message."""
+    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(here)]
+    return "".join(f"    {f.filename}:{f.lineno} in {f.name}: {f.line or ''}\n" for f in frames[-limit:])

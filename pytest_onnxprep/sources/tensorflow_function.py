@@ -1,0 +1,121 @@
+"""TensorFlow without Keras: a ``tf.function`` with an input signature, or a SavedModel folder."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pytest_onnxprep.errors import ReferenceRefused, SourceError
+from pytest_onnxprep.sources.base import Arrays, Feeds, Source, flatten_outputs, name_outputs
+from pytest_onnxprep.sources.keras_model import is_tensor
+from pytest_onnxprep.sources.load import one_line
+from pytest_onnxprep.sources.source_code import Digest, code_digest
+from pytest_onnxprep.spec.signature import Signature
+from pytest_onnxprep.spec.tensor import TensorSpec
+
+_SERVING = "serving_default"
+
+
+def load(value: Any) -> Source:
+    """Make a source of a ``tf.function`` or a SavedModel folder."""
+    return SavedModelSource(value) if isinstance(value, Path) else TfFunctionSource(value)
+
+
+class TfFunctionSource(Source):
+    """A ``tf.function``, called as the user left it."""
+
+    framework = "tensorflow"
+
+    def __init__(self, function: Any) -> None:
+        self.model = function
+        self.label = f"{getattr(function, '__name__', 'function')} (tf.function)"
+
+    def derived_signature(self) -> Signature | None:
+        """The function's ``input_signature``, where it has one."""
+        declared = self.model.input_signature
+        if declared is None:
+            return None
+        function_type = self.model.function_type
+        names = [name for name in function_type.parameters if name != "self"]
+        return signature_of({name: spec for name, spec in zip(names, declared, strict=False)})
+
+    def run(self, feeds: Feeds, signature: Signature) -> Arrays:
+        """See `Source.run`."""
+        import tensorflow as tf
+
+        try:
+            outputs = self.call({name: tf.convert_to_tensor(array) for name, array in feeds.items()})
+        except Exception as error:
+            raise ReferenceRefused(f"{type(error).__name__}: {one_line(error)}") from error
+        return {name: np.asarray(tensor) for name, tensor in self.named(outputs, signature)}
+
+    def call(self, tensors: Any) -> Any:
+        """Call with the inputs in order."""
+        return self.model(*tensors.values())
+
+    def named(self, outputs: Any, signature: Signature) -> list[tuple[str, Any]]:
+        """Flatten and name what the function returned; also used inside the exported graph."""
+        return name_outputs(flatten_outputs(outputs, is_tensor), signature, self.label)
+
+    def fingerprint(self) -> Digest:
+        """The code, and every variable the function closes over."""
+        code = code_digest([self.model.python_function])
+        digest = hashlib.blake2b(code.hexdigest.encode(), digest_size=20)
+        if self.model.input_signature is None:
+            return Digest(digest.hexdigest(), False)  # its variables are known only once it is traced
+        concrete = self.model.get_concrete_function()
+        for variable in concrete.variables:
+            digest.update(variable.name.encode())
+            digest.update(np.ascontiguousarray(variable.numpy()).tobytes())
+        digest.update(concrete.graph.as_graph_def().SerializeToString(deterministic=True))
+        return Digest(digest.hexdigest(), code.stable)
+
+
+class SavedModelSource(TfFunctionSource):
+    """A SavedModel folder, through its ``serving_default`` signature."""
+
+    def __init__(self, folder: Path) -> None:
+        import tensorflow as tf
+
+        self.folder = folder
+        self._loaded = tf.saved_model.load(str(folder))  # keeps the variables alive
+        signatures = self._loaded.signatures
+        if _SERVING not in signatures:
+            raise SourceError(
+                f"SavedModel {str(folder)!r} has no {_SERVING!r} signature; it has: {', '.join(signatures) or 'none'}"
+            )
+        self.model = signatures[_SERVING]
+        self.label = f"{folder.name} (SavedModel)"
+
+    def derived_signature(self) -> Signature:
+        """The inputs of the ``serving_default`` signature."""
+        return signature_of(dict(self.model.structured_input_signature[1]))
+
+    def call(self, tensors: Any) -> Any:
+        """Signatures take keywords."""
+        return self.model(**tensors)
+
+    def fingerprint(self) -> Digest:
+        """Every file of the folder, by content."""
+        digest = hashlib.blake2b(digest_size=20)
+        for path in sorted(p for p in self.folder.rglob("*") if p.is_file() and p.name != "fingerprint.pb"):
+            digest.update(str(path.relative_to(self.folder)).encode())
+            digest.update(path.read_bytes())
+        return Digest(digest.hexdigest(), True)
+
+
+def signature_of(specs: dict[str, Any]) -> Signature:
+    """A `Signature` of ``tf.TensorSpec`` by name; unknown axes are ``batch`` (axis 0) and ``<input>_dim<axis>``."""
+    inputs: dict[str, TensorSpec] = {}
+    for name, spec in specs.items():
+        if spec.shape.rank is None:
+            raise SourceError(f"input {name!r} has no rank; write inputs={{{name!r}: 'dtype[dims]'}} in @onnx_export")
+        dims = tuple(
+            ("batch" if axis == 0 else f"{name}_dim{axis}") if size is None else int(size)
+            for axis, size in enumerate(spec.shape.as_list())
+        )
+        inputs[name] = TensorSpec(spec.dtype.name, dims)
+    return Signature(inputs)

@@ -1,0 +1,149 @@
+"""PyTorch: an ``nn.Module`` run eagerly under ``no_grad``."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pytest_onnxprep.errors import ReferenceRefused, SourceError
+from pytest_onnxprep.sources.base import Arrays, Feeds, Source, flatten_outputs, name_outputs
+from pytest_onnxprep.sources.load import one_line
+from pytest_onnxprep.sources.source_code import Digest, code_digest
+from pytest_onnxprep.sources.state_digest import state_digest
+from pytest_onnxprep.spec.signature import Signature
+
+if TYPE_CHECKING:
+    import torch
+
+#: What nn.Module itself keeps in an instance's ``__dict__``; the rest is the user's configuration.
+_MODULE_INTERNALS = frozenset({"_parameters", "_buffers", "_modules"})
+
+
+class TorchSource(Source):
+    """An eager ``torch.nn.Module`` on the CPU (or wherever its parameters live)."""
+
+    framework = "torch"
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        self.model = module
+        self.label = f"{type(module).__name__} (torch.nn.Module)"
+
+    def run(self, feeds: Feeds, signature: Signature) -> Arrays:
+        """See `Source.run`. Inputs are copied: a module that writes to its input must not change the feeds."""
+        import torch
+
+        device = self.device()
+        tensors = {name: torch.tensor(array, device=device) for name, array in feeds.items()}
+        try:
+            with torch.no_grad():
+                outputs = self.call(tensors)
+        except Exception as error:
+            raise ReferenceRefused(f"{type(error).__name__}: {one_line(error)}") from error
+        return {name: to_numpy(tensor) for name, tensor in self.named(outputs, signature)}
+
+    def call(self, tensors: Mapping[str, Any]) -> Any:
+        """Call the module: by keyword where every input is named after a parameter of ``forward``, else in order."""
+        if self._takes_keywords(tuple(tensors)):
+            return self.model(**tensors)
+        return self.model(*tensors.values())
+
+    def named(self, outputs: Any, signature: Signature) -> list[tuple[str, Any]]:
+        """Flatten and name what the module returned; also used inside the exported graph."""
+        return name_outputs(flatten_outputs(outputs, is_tensor, self.expand), signature, self.label)
+
+    def expand(self, value: Any) -> Iterator[tuple[str, Any]] | None:
+        """Hook for containers of a library built on torch."""
+        return None
+
+    def device(self) -> Any:
+        """The device of the first parameter, else the CPU."""
+        import torch
+
+        parameter = next(iter(self.model.parameters()), None)
+        return torch.device("cpu") if parameter is None else parameter.device
+
+    def fingerprint(self) -> Digest:
+        """Weights and buffers by value, every module's plain attributes, and the code of all classes involved."""
+        digest = hashlib.blake2b(digest_size=20)
+        stable = True
+        tensors = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
+        for name, tensor in tensors.items():
+            digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
+            digest.update(_raw_bytes(tensor))
+        classes = dict.fromkeys(type(module) for module in self.model.modules())
+        for name, module in self.model.named_modules():
+            plain = {key: value for key, value in vars(module).items() if key not in _MODULE_INTERNALS}
+            part = state_digest(plain)
+            stable = stable and part.stable
+            digest.update(f"{name}:{type(module).__qualname__}:{part.hexdigest}".encode())
+        code = code_digest(list(classes))
+        digest.update(code.hexdigest.encode())
+        return Digest(digest.hexdigest(), stable and code.stable)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Copies of the buffers: running statistics, caches, counters."""
+        return {name: to_numpy(buffer).copy() for name, buffer in self.model.named_buffers()}
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Write buffers back in place."""
+        import torch
+
+        with torch.no_grad():
+            for name, buffer in self.model.named_buffers():
+                if name in state and buffer.dtype != torch.bfloat16:
+                    buffer.copy_(torch.from_numpy(state[name].copy()))
+
+    def mode_hint(self) -> str:
+        """Name the first layer that behaves differently in train mode."""
+        for name, module in self.model.named_modules():
+            kind = type(module).__name__
+            if not module.training:
+                continue
+            if "Dropout" in kind:
+                return f"dropout is active: {name or kind!r} ({kind}) is in train mode; call model.eval() in the factory"
+            if "BatchNorm" in kind or "InstanceNorm" in kind:
+                return f"train mode: {name or kind!r} ({kind}) uses batch statistics; call model.eval() in the factory"
+        return ""
+
+    def _takes_keywords(self, names: tuple[str, ...]) -> bool:
+        try:
+            parameters = inspect.signature(self.model.forward).parameters
+        except (TypeError, ValueError):
+            return False
+        usable = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        return all(name in parameters and parameters[name].kind in usable for name in names)
+
+
+def is_tensor(value: Any) -> bool:
+    """Whether ``value`` is a torch tensor."""
+    import torch
+
+    return isinstance(value, torch.Tensor)
+
+
+def to_numpy(tensor: torch.Tensor) -> np.ndarray:
+    """A numpy view of a tensor (a copy for bfloat16, which numpy holds as ``ml_dtypes.bfloat16``)."""
+    import torch
+
+    tensor = tensor.detach().cpu()
+    if tensor.dtype == torch.bfloat16:
+        import ml_dtypes
+
+        array: np.ndarray = tensor.float().numpy().astype(ml_dtypes.bfloat16)
+        return array
+    if tensor.is_complex():
+        raise SourceError("the model returned a complex tensor; ONNX has no complex outputs: return its real view")
+    return np.asarray(tensor.resolve_conj().resolve_neg().numpy())
+
+
+def _raw_bytes(tensor: torch.Tensor) -> bytes | memoryview:
+    import torch
+
+    if tensor.is_meta:
+        return b"meta"
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return memoryview(flat.view(torch.uint8).numpy()) if flat.numel() else b""

@@ -1,0 +1,1 @@
+"""Plain data: shapes, dims, signatures, variants, tolerances, verdicts. Imports nothing else of this package."""
