@@ -53,7 +53,7 @@ _WHERE = {
     "SpecError": "errors",
 }
 
-__all__ = [*_WHERE, "strategies"]  # noqa: PLE0604 - the names are the keys of the table above
+__all__ = [*_WHERE, "strategies"]
 
 
 def __getattr__(name: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from pytest_onnxprep.artifacts.onnx_model import OnnxModel
 from pytest_onnxprep.checks import parity as parity_check
@@ -11,7 +11,7 @@ from pytest_onnxprep.checks.case import Case
 from pytest_onnxprep.errors import ParityError
 from pytest_onnxprep.runtime.latency import LatencyMeasurement, measure
 from pytest_onnxprep.runtime.session import make_session
-from pytest_onnxprep.spec.requests import read_latency, read_parity
+from pytest_onnxprep.spec.check_requests import read_latency, read_parity
 from pytest_onnxprep.spec.verdict import CheckResult, Verdict
 
 
@@ -72,7 +72,7 @@ def measure_latency(
     from pytest_onnxprep.fuzz.example import Maker
 
     if budgets:
-        read_latency(**budgets, at=at, threads=threads)
+        read_latency(at=at, threads=threads, **cast(Any, budgets))
     maker = Maker(model.signature)
     feeds = maker.feeds(maker.plain(model.signature.check_sizes(at or {}, "at")))
     session = make_session(model.path, provider=provider or model.provider, threads=threads)

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 from pytest_onnxprep.spec.errors import SpecError, closest
 from pytest_onnxprep.spec.verdict import CheckResult, Verdict
 
@@ -38,7 +40,7 @@ class Finding(AssertionError):
         self.result = result
 
     @classmethod
-    def fail(cls, summary: str, details: str = "", sections: tuple[tuple[str, str], ...] = ()) -> Finding:
+    def fail(cls, summary: str, details: str = "", sections: tuple[tuple[str, str], ...] = ()) -> Self:
         """A finding with nothing but words."""
         return cls(CheckResult(Verdict.FAIL, summary, details=details, sections=sections))
 

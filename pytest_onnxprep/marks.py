@@ -12,7 +12,8 @@ from typing import Any, ParamSpec
 
 import pytest
 
-from pytest_onnxprep.spec.requests import read_export, read_latency, read_parity, read_size
+from pytest_onnxprep.spec.check_requests import read_latency, read_parity, read_size
+from pytest_onnxprep.spec.export_request import read_export
 
 P = ParamSpec("P")
 
@@ -25,7 +26,7 @@ def _mark(declare: Callable[P, None]) -> Callable[P, pytest.MarkDecorator]:
     def decorator(*args: P.args, **kwargs: P.kwargs) -> pytest.MarkDecorator:
         mark: pytest.MarkDecorator = getattr(pytest.mark, name)
         if len(args) == 1 and not kwargs and _is_test(args[0]):  # written without parentheses
-            decorated: pytest.MarkDecorator = mark(args[0])  # type: ignore[arg-type]
+            decorated: pytest.MarkDecorator = mark(args[0])
             return decorated
         # with_args, because mark(function) would decorate the factory instead of storing it
         return mark.with_args(*args, **kwargs)

@@ -6,7 +6,7 @@ from pytest_onnxprep.checks.case import Case
 from pytest_onnxprep.fuzz.example import Maker
 from pytest_onnxprep.runtime.latency import measure
 from pytest_onnxprep.runtime.session import make_session
-from pytest_onnxprep.spec.requests import LatencyRequest
+from pytest_onnxprep.spec.check_requests import LatencyRequest
 from pytest_onnxprep.spec.verdict import CheckResult
 
 
@@ -23,12 +23,10 @@ def run(case: Case) -> CheckResult:
     maker = Maker(signature)
     feeds = maker.feeds(maker.plain(sizes))
     session = make_session(model.path, provider=request.provider or model.provider, threads=request.threads)
-    found = measure(
-        session, feeds, budgets=request.budgets, threads=request.threads, max_time_s=request.max_time_s
-    )
+    found = measure(session, feeds, budgets=request.budgets, threads=request.threads, max_time_s=request.max_time_s)
     case.extras["samples_s"] = found.samples_s
     where = ", ".join(f"{name}={size}" for name, size in sizes.items())
-    summary = f"{found.summary} at {where}" if where else found.summary
+    summary = f"{found.summary}; measured at {where}" if where else found.summary
     details = f"{found.details}\nmeasured at {where or 'fixed sizes'}" if found.details else ""
     return CheckResult(found.verdict, summary, {**found.figures, "at": sizes}, details)
 

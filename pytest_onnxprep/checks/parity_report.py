@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pytest_onnxprep.checks.parity import Failure, ParityRun, base_figures, coverage
+from pytest_onnxprep.checks.parity_run import Failure, ParityRun, base_figures, coverage
 from pytest_onnxprep.compare.elementwise import Difference
 from pytest_onnxprep.compare.metrics import sqnr_db
 from pytest_onnxprep.compare.replay import write_replay
@@ -43,13 +43,13 @@ def failed(run: ParityRun, failure: Failure) -> CheckResult:
     width = max(len(name) for name, _ in rows)
     text = "\n".join(f"  {name:<{width}}  {value}" for name, value in rows)
     chatter = [line for line in run.model.provenance.get("converter_output", []) if "Warning" in line.split(" ")[0]]
-    sections = (("the converter warned", "\n".join(chatter)),) if chatter else ()
+    sections = (("converter warnings", "\n".join(chatter)),) if chatter else ()
     return CheckResult(Verdict.FAIL, summary, figures, f"{summary}\n\n{text}", sections)
 
 
 def _difference(run: ParityRun, failure: Failure, worst: Difference) -> tuple[str, list[tuple[str, str]]]:
     assert failure.comparison is not None
-    expected = failure.expected[worst.output] if worst.output in failure.expected else None
+    expected = failure.expected.get(worst.output)
     rows = [("smallest input", str(failure.example)), ("inputs", _arrays(failure.feeds))]
     if expected is not None:
         rows.append(("output", f"{worst.output}: {expected.dtype.name}{list(expected.shape)}"))
@@ -65,7 +65,9 @@ def _difference(run: ParityRun, failure: Failure, worst: Difference) -> tuple[st
     if worst.kind == "nan":
         return f"{worst.output!r} {worst.what}, at {_sizes(failure)}", rows
     if expected is not None and expected.dtype.kind == "f":
-        rows.append(("max |error|", f"{worst.max_abs:.6g}; allowed {worst.atol:.3g} + {worst.rtol:.3g} * |expected|"))
+        allowed = f"allowed {worst.atol:.3g} + {worst.rtol:.3g} * |expected|"
+        derived = " (derived, no numbers were given)" if run.rule.tolerance_of(worst.output).is_derived else ""
+        rows.append(("max |error|", f"{worst.max_abs:.6g}; {allowed}{derived}"))
         rows.append(("SQNR", f"{_sqnr(run, failure, worst):.1f} dB"))
         rows.append(("would pass with", _tightest(worst)))
     summary = f"{worst.output!r} {worst.what} by up to {worst.max_abs:.3g}, at {_sizes(failure)}"
@@ -76,7 +78,10 @@ def _trailer(run: ParityRun, replay: Path | str) -> list[tuple[str, str]]:
     progress = run.progress
     refused = f", {progress.refused} refused by the framework" if progress.refused else ""
     sizes = f"; sizes tried: {coverage(run.signature, progress.tried)}" if progress.tried else ""
-    rows = [("examples", f"{progress.examples} run{refused}{sizes}"), ("model", f"{run.model.source.label}, {run.model.variant.id}")]
+    rows = [
+        ("examples", f"{progress.examples} run{refused}{sizes}"),
+        ("model", f"{run.model.source.label}, {run.model.variant.id}"),
+    ]
     if isinstance(replay, Path):
         shown = _relative(replay)
         rows += [

@@ -12,7 +12,7 @@ from pytest_onnxprep.compare.replay import load_feeds
 from pytest_onnxprep.errors import OnnxPrepError, SourceError, SpecError
 from pytest_onnxprep.sources.base import Source
 from pytest_onnxprep.sources.load import describe, one_line
-from pytest_onnxprep.spec.requests import ExportRequest
+from pytest_onnxprep.spec.export_request import ExportRequest
 from pytest_onnxprep.spec.signature import Signature
 
 Feeds = dict[str, np.ndarray]
@@ -58,7 +58,10 @@ def load_samples(samples: Any, signature: Signature, base: Path | None = None) -
     candidates = [path] if path.is_absolute() else [*([base / path] if base else []), Path.cwd() / path]
     found = next((candidate for candidate in candidates if candidate.exists()), None)
     if found is None:
-        raise OnnxPrepError(f"samples: {str(path)!r} does not exist; an .npz file or a folder of them is accepted")
+        looked = " and ".join(dict.fromkeys(str(candidate) for candidate in candidates))
+        raise OnnxPrepError(
+            f"samples: {str(path)!r} does not exist (looked for {looked}); an .npz file or a folder of them is accepted"
+        )
     files = sorted(found.glob("*.npz")) if found.is_dir() else [found]
     if not files:
         raise OnnxPrepError(f"samples: folder {str(found)!r} holds no .npz file")

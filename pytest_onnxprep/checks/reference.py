@@ -40,7 +40,11 @@ def check_reference(
     if comparison.passed:
         raise _finding(f"{hint} (a call changed {changed[0]!r})", model)
     worst = comparison.worst
-    size = f"{worst.output!r} differs by {worst.max_abs:.3g}" if worst.kind == "values" else f"{worst.output!r} {worst.what}"
+    size = (
+        f"{worst.output!r} differs by {worst.max_abs:.3g}"
+        if worst.kind == "values"
+        else f"{worst.output!r} {worst.what}"
+    )
     if hint:
         cause = hint
     elif changed:
@@ -56,4 +60,4 @@ def _finding(cause: str, model: OnnxModel) -> ParityError:
         summary,
         f"the reference is not repeatable, so nothing can be compared with it\n  model   {model.source.label}\n"
         f"  cause   {cause}\n  mend    return the model in inference mode, free of randomness and of carried state",
-    )  # type: ignore[return-value]
+    )

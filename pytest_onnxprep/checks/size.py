@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pytest_onnxprep.artifacts.onnx_model import OnnxModel
 from pytest_onnxprep.checks.case import Case
-from pytest_onnxprep.spec.requests import SizeRequest
+from pytest_onnxprep.spec.check_requests import SizeRequest
 from pytest_onnxprep.spec.verdict import CheckResult, Verdict
 
 _UNITS = {"mb": "MB", "weights_mb": "MB of weights", "nodes": "nodes"}

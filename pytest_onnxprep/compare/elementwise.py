@@ -87,7 +87,9 @@ def _compare_exactly(output: str, expected: np.ndarray, actual: np.ndarray) -> D
     largest = 0.0
     if expected.dtype.kind in "iu":  # through Python integers: uint64 and int64 differences overflow
         worst = np.argmax(np.abs(expected.astype(np.float64) - actual.astype(np.float64)))
-        position = tuple(int(i) for i in np.unravel_index(int(worst), differs.shape)) if differs.flat[worst] else position
+        position = (
+            tuple(int(i) for i in np.unravel_index(int(worst), differs.shape)) if differs.flat[worst] else position
+        )
         largest = float(abs(int(expected[position]) - int(actual[position])))
     return Difference(
         output,

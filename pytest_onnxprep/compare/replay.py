@@ -45,7 +45,8 @@ for name, want in expected.items():
     got = actual.get(name)
     atol, rtol = case["tolerance"].get(name, [0.0, 0.0])
     if got is None or got.dtype.kind != want.dtype.kind or got.shape != want.shape:
-        print(f"{{name}}: {{None if got is None else (got.dtype, got.shape)}}, the framework has {{want.dtype, want.shape}}")
+        found = None if got is None else (got.dtype, got.shape)
+        print(f"{{name}}: {{found}}, the framework has {{want.dtype, want.shape}}")
         failed = True
         continue
     if want.dtype.kind != "f":
@@ -121,7 +122,7 @@ def _save(path: Path, arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
     keys = {f"t{index}": name for index, name in enumerate(arrays)}
     safe = {key: _plain(arrays[name]) for key, name in keys.items()}
     with path.open("wb") as file:
-        np.savez(file, allow_pickle=False, **safe)  # type: ignore[arg-type]
+        np.savez(file, allow_pickle=False, **safe)
     return keys
 
 

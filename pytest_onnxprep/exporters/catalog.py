@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 
 from pytest_onnxprep.errors import ExporterError, closest
@@ -115,13 +115,18 @@ def find(name: str) -> ExporterInfo:
     raise ExporterError(f"unknown exporter {name!r}{closest(name, CATALOG)} Accepted: {', '.join(CATALOG)}.")
 
 
-def best_for(framework: str, opset: int | None) -> str:
+def best_for(framework: str, opset: int | None, unsuited: Container[str] = ()) -> str:
     """The exporter a framework's model gets at this opset.
+
+    Args:
+        framework: of the source.
+        opset: the one asked for, or None.
+        unsuited: exporters that do not take this very model.
 
     Raises:
         ExporterError: no exporter of this framework produces it.
     """
-    names = _PREFERENCE[framework]
+    names = [name for name in _PREFERENCE[framework] if name not in unsuited]
     for name in names:
         if opset is None or CATALOG[name].takes_opset(opset):
             return name
@@ -142,13 +147,21 @@ def check_opset(info: ExporterInfo, opset: int | None) -> None:
     raise ExporterError(f"exporter {info.name!r} does not produce opset {opset}; accepted: {low}..{high}{why}")
 
 
-def check_framework(info: ExporterInfo, framework: str, label: str) -> None:
+def check_framework(info: ExporterInfo, framework: str, label: str, unsuited: Mapping[str, str] | None = None) -> None:
     """Refuse a source the exporter does not take.
+
+    Args:
+        info: the exporter.
+        framework: of the source.
+        label: the source as messages call it.
+        unsuited: exporters that do not take this very model -> why.
 
     Raises:
         ExporterError: with the exporters that do.
     """
     if framework in info.frameworks:
+        if unsuited and info.name in unsuited:
+            raise ExporterError(f"exporter {info.name!r} does not take {label}: {unsuited[info.name]}")
         return
     takers: Iterable[str] = [other.name for other in CATALOG.values() if framework in other.frameworks]
     raise ExporterError(f"exporter {info.name!r} does not take {label}; accepted for it: {', '.join(takers)}")

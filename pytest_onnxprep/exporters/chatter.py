@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import io
 import logging
+import os
+import re
+import sys
+import tempfile
 import warnings
 from collections.abc import Iterator
 
 _MAX_LINES = 60
-
-#: Loggers that carry handlers of their own and would write past the root logger.
-_LOUD = ("absl", "tensorflow", "tf2onnx", "transformers", "torch", "torch.onnx", "onnxscript", "onnx_ir", "jax")
+_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+#: Said at every export by torch's exporter where torchvision is not installed; nobody's model is the reason.
+_NOISE = re.compile(r"torchvision is not installed\. Skipping torchvision::")
 
 
 class Chatter:
@@ -21,11 +26,16 @@ class Chatter:
         self.printed = io.StringIO()
         self.logged: list[str] = []
         self.warnings: list[str] = []
+        self.native = ""
 
     def lines(self) -> list[str]:
-        """Warnings first (they name what was frozen), then errors and prints; long output is cut in the middle."""
-        printed = [line for line in self.printed.getvalue().splitlines() if line.strip()]
-        lines = list(dict.fromkeys([*self.warnings, *self.logged])) + printed
+        """Warnings first (they name what was frozen), then logs and prints; long output is cut in the middle."""
+        printed = [plain(line) for line in (self.printed.getvalue() + self.native).splitlines() if line.strip()]
+        lines = [
+            line
+            for line in [*dict.fromkeys([*self.warnings, *self.logged]), *printed]
+            if _NOISE.search(line) is None
+        ]
         if len(lines) > _MAX_LINES:
             half = _MAX_LINES // 2
             lines = [*lines[:half], f"... {len(lines) - 2 * half} lines left out ...", *lines[-half:]]
@@ -37,6 +47,28 @@ class Chatter:
         return "\n".join(self.lines())
 
 
+def plain(text: str) -> str:
+    """Text without terminal colours."""
+    return _ANSI.sub("", text)
+
+
+@contextlib.contextmanager
+def captured() -> Iterator[Chatter]:
+    """Collect stdout, stderr, logging and warnings of the body, native code's too; nothing reaches the terminal."""
+    chatter = Chatter()
+    with (
+        _descriptors(chatter),
+        _streams(chatter),
+        warnings.catch_warnings(record=True) as caught,
+    ):
+        warnings.simplefilter("default")
+        try:
+            with _loggers(chatter):
+                yield chatter
+        finally:
+            chatter.warnings = [_warning_line(warning) for warning in caught if _tells(warning)]
+
+
 class _Collect(logging.Handler):
     def __init__(self, chatter: Chatter) -> None:
         super().__init__(logging.INFO)
@@ -44,31 +76,79 @@ class _Collect(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         with contextlib.suppress(Exception):  # a converter's malformed log call must not break its export
-            self.chatter.logged.append(f"{record.levelname} {record.name}: {record.getMessage()}")
+            self.chatter.logged.append(plain(f"{record.levelname} {record.name}: {record.getMessage()}"))
 
 
 @contextlib.contextmanager
-def captured() -> Iterator[Chatter]:
-    """Collect stdout, stderr, logging and warnings of the body; nothing reaches the terminal."""
-    chatter = Chatter()
+def _loggers(chatter: Chatter) -> Iterator[None]:
+    """Take every handler off its logger, and collect at the root."""
+    root = logging.getLogger()
     handler = _Collect(chatter)
-    loggers = [logging.getLogger(), *(logging.getLogger(name) for name in _LOUD)]
-    saved = [(logger, logger.handlers, logger.propagate) for logger in loggers]
-    with (
-        contextlib.redirect_stdout(chatter.printed),
-        contextlib.redirect_stderr(chatter.printed),
-        warnings.catch_warnings(record=True) as caught,
-    ):
-        warnings.simplefilter("default")
+    saved = [
+        (logger, logger.handlers, logger.propagate)
+        for logger in [root, *_known_loggers()]
+        if logger is root or logger.handlers or not logger.propagate
+    ]
+    try:
+        for logger, _, _ in saved:
+            logger.handlers = [handler] if logger is root else []
+            logger.propagate = True
+        yield
+    finally:
+        for logger, handlers, propagate in saved:
+            # Handlers that a framework installed on its first import are its own business.
+            handlers += [added for added in logger.handlers if added is not handler and added not in handlers]
+            logger.handlers, logger.propagate = handlers, propagate
+
+
+def _known_loggers() -> list[logging.Logger]:
+    return [logger for logger in list(logging.root.manager.loggerDict.values()) if isinstance(logger, logging.Logger)]
+
+
+@contextlib.contextmanager
+def _streams(chatter: Chatter) -> Iterator[None]:
+    """Collect what Python prints."""
+    with contextlib.redirect_stdout(chatter.printed), contextlib.redirect_stderr(chatter.printed):
         try:
-            for logger in loggers:
-                logger.handlers = [handler] if logger.parent is None else []
-                logger.propagate = True
-            yield chatter
+            yield
         finally:
-            for logger, handlers, propagate in saved:
-                logger.handlers, logger.propagate = handlers, propagate
-            chatter.warnings = [_warning_line(warning) for warning in caught if _tells(warning)]
+            # A handler made in the body holds on to our stream; the process's own one outlives every replacement.
+            for logger in [logging.getLogger(), *_known_loggers()]:
+                for handler in logger.handlers:
+                    if getattr(handler, "stream", None) is chatter.printed:
+                        handler.stream = sys.__stderr__  # type: ignore[attr-defined]
+
+
+@contextlib.contextmanager
+def _descriptors(chatter: Chatter) -> Iterator[None]:
+    """Collect what native code writes to the file descriptors 1 and 2: the TorchScript exporter prints its graph so."""
+    try:
+        saved = {descriptor: os.dup(descriptor) for descriptor in (1, 2)}
+    except OSError:  # a process without a terminal or a pipe has nothing to keep quiet
+        yield
+        return
+    with tempfile.TemporaryFile() as file:
+        _flush()
+        try:
+            for descriptor in saved:
+                os.dup2(file.fileno(), descriptor)
+            yield
+        finally:
+            _flush()
+            for descriptor, original in saved.items():
+                os.dup2(original, descriptor)
+                os.close(original)
+            file.seek(0)
+            chatter.native = file.read().decode(errors="replace")
+
+
+def _flush() -> None:
+    """Empty the buffers of Python's and of C's own streams."""
+    for stream in (sys.__stdout__, sys.__stderr__, sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):  # closed, or somebody's stand-in
+            stream.flush()  # type: ignore[union-attr]
+    with contextlib.suppress(Exception):
+        ctypes.CDLL(None).fflush(None)
 
 
 def _tells(warning: warnings.WarningMessage) -> bool:
@@ -77,5 +157,5 @@ def _tells(warning: warnings.WarningMessage) -> bool:
 
 
 def _warning_line(warning: warnings.WarningMessage) -> str:
-    text = " ".join(str(warning.message).split())
+    text = " ".join(plain(str(warning.message)).split())
     return f"{warning.category.__name__} at {warning.filename}:{warning.lineno}: {text[:400]}"

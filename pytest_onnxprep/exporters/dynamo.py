@@ -11,7 +11,7 @@ from pytest_onnxprep.exporters.torch_common import (
     RESERVED,
     example_tensors,
     flat_module,
-    modes_kept,
+    module_kept,
     needs_external_data,
 )
 
@@ -21,7 +21,7 @@ def export(job: ExportJob) -> None:
     import torch
 
     options = job.options_for(torch.onnx.export, RESERVED)
-    with modes_kept(job.source.model), torch.no_grad(), rnn_decompositions():
+    with module_kept(job.source.model), torch.no_grad(), rnn_decompositions():
         torch.onnx.export(
             flat_module(job),
             example_tensors(job),

@@ -41,7 +41,7 @@ class ExportJob:
         return list(self.signature.outputs or {})
 
     def dynamic_axes(self) -> dict[str, dict[int, str]]:
-        """input name -> axis -> the text of its dim, for every axis that is not static."""
+        """Input name -> axis -> the text of its dim, for every axis that is not static."""
         return {
             name: {axis: str(dim) for axis, dim in enumerate(spec.shape) if not dim.is_static}
             for name, spec in self.signature.inputs.items()

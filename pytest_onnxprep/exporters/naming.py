@@ -17,13 +17,12 @@ def declare_dims(path: Path, signature: Signature) -> None:
     import onnx
 
     proto = onnx.load(str(path), load_external_data=False)
-    renames: dict[str, str] = {}
+    renames: dict[str, DimExpr] = {}
     changed = False
     for value in proto.graph.input:
         spec = signature.inputs.get(value.name)
         if spec is not None:
             changed |= _write(value.type.tensor_type.shape.dim, spec.shape, renames)
-    renames = {old: new for old, new in renames.items() if old != new}
     for value in [*proto.graph.output, *proto.graph.value_info]:
         changed |= _rename(value.type.tensor_type.shape.dim, renames)
     for value in proto.graph.output:
@@ -34,28 +33,30 @@ def declare_dims(path: Path, signature: Signature) -> None:
         onnx.save(proto, str(path))
 
 
-def _write(dims: Any, declared: tuple[DimExpr, ...], renames: dict[str, str]) -> bool:
+def _write(dims: Any, declared: tuple[DimExpr, ...], renames: dict[str, DimExpr]) -> bool:
     if len(dims) != len(declared):
         return False
     changed = False
     for dim, wanted in zip(dims, declared, strict=True):
-        if dim.HasField("dim_value") or (wanted.is_static and not dim.dim_param.startswith("unk__")):
+        if dim.HasField("dim_value") or dim.dim_param == str(wanted):
             continue
-        if wanted.is_static:
-            dim.dim_value = wanted.evaluate({})
-            changed = True
-        elif dim.dim_param != str(wanted):
-            if dim.dim_param:
-                renames.setdefault(dim.dim_param, str(wanted))
-            dim.dim_param = str(wanted)
-            changed = True
+        if dim.dim_param:
+            renames.setdefault(dim.dim_param, wanted)
+        _set(dim, wanted)
+        changed = True
     return changed
 
 
-def _rename(dims: Any, renames: dict[str, str]) -> bool:
-    changed = False
-    for dim in dims:
-        if dim.dim_param in renames:
-            dim.dim_param = renames[dim.dim_param]
-            changed = True
-    return changed
+def _rename(dims: Any, renames: dict[str, DimExpr]) -> bool:
+    found = [dim for dim in dims if dim.dim_param in renames]
+    for dim in found:
+        _set(dim, renames[dim.dim_param])
+    return bool(found)
+
+
+def _set(dim: Any, wanted: DimExpr) -> None:
+    """Exporters leave axes open that were declared with a size, too: ``unk__3``, or what torch could not settle."""
+    if wanted.is_static:
+        dim.dim_value = wanted.evaluate({})
+    else:
+        dim.dim_param = str(wanted)

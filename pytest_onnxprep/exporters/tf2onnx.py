@@ -40,13 +40,36 @@ def export(job: ExportJob) -> None:
 
     # autograph=False: the user's own tf.functions convert themselves, and ours has nothing to convert.
     function = tf.function(flat, input_signature=declared, autograph=False)
-    model, _ = tf2onnx.convert.from_function(
-        function, input_signature=declared, opset=job.variant.opset, **options
-    )
+    frozen = _Frozen(function.get_concrete_function(), len(declared))
+    model, _ = tf2onnx.convert.from_function(frozen, input_signature=declared, opset=job.variant.opset, **options)
     _restore_names(model, names, job.output_names)
     import onnx
 
     onnx.save(model, str(job.path))
+
+
+class _Frozen:
+    """A traced function that names its declared inputs only.
+
+    Constants made outside are inputs of the traced function too. TensorFlow's freezing puts their values into the
+    graph, but tf2onnx takes the names of the inputs before that, and makes inputs of the ONNX graph of them.
+    """
+
+    def __init__(self, concrete: Any, declared: int) -> None:
+        self._concrete = concrete
+        self._declared = declared
+
+    def get_concrete_function(self, *_: Any) -> Any:
+        """What tf2onnx asks a ``tf.function`` for."""
+        return self
+
+    @property
+    def inputs(self) -> list[Any]:
+        """The declared inputs, without captured constants."""
+        return list(self._concrete.inputs[: self._declared])
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._concrete, name)
 
 
 def _restore_names(model: Any, inputs: list[str], outputs: list[str]) -> None:

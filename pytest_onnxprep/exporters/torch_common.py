@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from pytest_onnxprep.exporters.job import EXTERNAL_DATA_BYTES, ExportJob
-from pytest_onnxprep.sources.torch_module import TorchSource
+from pytest_onnxprep.sources.torch_module import TorchSource, from_numpy, is_script
 from pytest_onnxprep.sources.transformers_model import TransformersSource
 
 if TYPE_CHECKING:
@@ -56,10 +56,8 @@ def flat_module(job: ExportJob) -> torch.nn.Module:
 
 def example_tensors(job: ExportJob) -> tuple[Any, ...]:
     """The example feeds as tensors on the model's device."""
-    import torch
-
     device = cast(TorchSource, job.source).device()
-    return tuple(torch.tensor(job.feeds[name], device=device) for name in job.signature.inputs)
+    return tuple(from_numpy(job.feeds[name], device) for name in job.signature.inputs)
 
 
 def needs_external_data(job: ExportJob) -> bool:
@@ -69,11 +67,28 @@ def needs_external_data(job: ExportJob) -> bool:
 
 
 @contextmanager
-def modes_kept(module: torch.nn.Module) -> Iterator[None]:
-    """Put every submodule's train/eval flag back: the exporters switch them, one by one restored."""
-    flags = [(child, child.training) for child in module.modules()]
+def module_kept(module: torch.nn.Module) -> Iterator[None]:
+    """Put every submodule's flags and attributes back.
+
+    The exporters switch train/eval flags one by one, and a ``forward`` that assigns to ``self`` leaves what it was
+    traced with behind: a tensor of the tracer, or a buffer that is another object now.
+    """
+    kept = [(child, child.training, _namespaces(child)) for child in module.modules()]
     try:
         yield
     finally:
-        for child, training in flags:
-            child.training = training
+        for child, training, namespaces in kept:
+            for namespace, before in namespaces:
+                namespace.clear()
+                namespace.update(before)
+            if child.training != training:
+                child.training = training
+
+
+def _namespaces(module: torch.nn.Module) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """The attributes of a module and the tables that hold its tensors and parts, each with a copy."""
+    if is_script(module):  # its attributes live in C++
+        return []
+    attributes = vars(module)
+    tables = [attributes[name] for name in ("_parameters", "_buffers", "_modules") if name in attributes]
+    return [(namespace, dict(namespace)) for namespace in (attributes, *tables)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pytest_onnxprep.exporters.job import ExportJob
-from pytest_onnxprep.exporters.torch_common import RESERVED, example_tensors, flat_module, modes_kept
+from pytest_onnxprep.exporters.torch_common import RESERVED, example_tensors, flat_module, module_kept
 
 
 def export(job: ExportJob) -> None:
@@ -15,10 +15,15 @@ def export(job: ExportJob) -> None:
     for name, spec in (job.signature.outputs or {}).items():
         if spec is not None:
             axes[name] = {axis: str(dim) for axis, dim in enumerate(spec.shape) if not dim.is_static}
-    with modes_kept(job.source.model), torch.no_grad():
+    module, examples = flat_module(job), example_tensors(job)
+    with module_kept(job.source.model), torch.no_grad():
+        if job.source.unsuited():
+            # The exporter's own tracer cannot enter a ScriptModule below the top; torch.jit.trace can, and keeps its
+            # branches and loops.
+            module = torch.jit.trace(module, examples, check_trace=False, strict=False)
         torch.onnx.export(
-            flat_module(job),
-            example_tensors(job),
+            module,
+            examples,
             str(job.path),
             dynamo=False,
             input_names=list(job.signature.inputs),

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pytest_onnxprep.errors import ExporterError, SourceError
 from pytest_onnxprep.exporters.dynamo import rnn_decompositions
 from pytest_onnxprep.exporters.job import ExportJob
-from pytest_onnxprep.exporters.torch_common import modes_kept
+from pytest_onnxprep.exporters.torch_common import module_kept
+from pytest_onnxprep.sources.base import name_outputs
+from pytest_onnxprep.sources.torch_module import from_numpy
+from pytest_onnxprep.sources.transformers_model import TransformersSource
+
+#: How the library calls the tensors of a cache.
+_CACHE = re.compile(r"past_key_values\.layers\.(\d+)\.(key|value)s")
 
 _RESERVED = frozenset({"self", "dynamic", "opset_version"})
 
@@ -31,11 +38,16 @@ def export(job: ExportJob) -> None:
             "exporter 'transformers' does not take a cache as flat inputs; use exporter='dynamo' or 'torchscript'"
         )
     options = job.options_for(OnnxConfig.__init__, _RESERVED)
-    inputs = {name: torch.tensor(array) for name, array in job.feeds.items()}
-    with modes_kept(job.source.model), torch.no_grad(), rnn_decompositions():
+    source = cast(TransformersSource, job.source)
+    source.prepare(job.signature)
+    device = source.device()
+    inputs: dict[str, Any] = {name: from_numpy(array, device) for name, array in job.feeds.items()}
+    inputs |= source.flags()
+    with module_kept(job.source.model), torch.no_grad(), rnn_decompositions():
         config = OnnxConfig(dynamic=True, opset_version=job.variant.opset, **options)
         program = OnnxExporter().export(job.source.model, inputs, config=config)
     _save(program, job.path)
+    _name_outputs(job, source)
 
 
 def _save(program: Any, path: Path) -> None:
@@ -45,3 +57,25 @@ def _save(program: Any, path: Path) -> None:
         files = sorted(Path(folder).rglob("model.onnx*"))
         for file in files:
             shutil.move(str(file), path.parent / file.name)
+
+
+def _name_outputs(job: ExportJob, source: TransformersSource) -> None:
+    """Keep the outputs that were asked for, in their order and under their names."""
+    import onnx
+
+    proto = onnx.load(str(job.path), load_external_data=False)
+    natural = [(_CACHE.sub(r"present.\1.\2", value.name), value) for value in proto.graph.output]
+    chosen = name_outputs(natural, job.signature, source.label)
+    if [(name, value.name) for name, value in chosen] == [(value.name, value.name) for value in proto.graph.output]:
+        return
+    outputs = []
+    for name, value in chosen:
+        output = onnx.ValueInfoProto()
+        output.CopyFrom(value)
+        output.name = name
+        outputs.append(output)
+        if name != value.name:  # a node more, and no name of the graph is touched
+            proto.graph.node.append(onnx.helper.make_node("Identity", [value.name], [name], name=f"output_{name}"))
+    del proto.graph.output[:]
+    proto.graph.output.extend(outputs)
+    onnx.save(proto, str(job.path))

@@ -24,11 +24,12 @@ from pytest_onnxprep.errors import ExporterError, ExportFailed, Finding, OnnxPre
 from pytest_onnxprep.exporters import catalog
 from pytest_onnxprep.exporters.chatter import Chatter, captured
 from pytest_onnxprep.exporters.contract import check_contract
+from pytest_onnxprep.exporters.failure import export_failed, sections
 from pytest_onnxprep.exporters.job import ExportJob
 from pytest_onnxprep.exporters.naming import declare_dims
 from pytest_onnxprep.fuzz.example import Maker
+from pytest_onnxprep.runtime.session import provider_name
 from pytest_onnxprep.sources.base import Source
-from pytest_onnxprep.sources.load import one_line, user_frames
 from pytest_onnxprep.sources.source_code import code_digest
 from pytest_onnxprep.sources.state_digest import state_digest
 from pytest_onnxprep.spec.signature import Signature
@@ -37,6 +38,9 @@ from pytest_onnxprep.spec.variant import Variant
 #: Rooms whose code decides what a cached file looks like.
 _OWN_ROOMS = ("exporters", "sources", "spec", "fuzz", "artifacts")
 
+#: Models kept open: each holds its source, and a session once it ran. The store has them all.
+_KEPT = 16
+
 
 class Workshop:
     """Makes and remembers the exports of one run.
@@ -44,9 +48,14 @@ class Workshop:
     Args:
         store: the shared cache.
         provider: execution provider the sessions are made with.
+
+    Raises:
+        OnnxPrepError: no such provider, or not one of this ONNX Runtime.
     """
 
     def __init__(self, store: Store, *, provider: str | None = None) -> None:
+        if provider is not None:
+            provider_name(provider)  # a wrong name is told before anything is exported
         self.store = store
         self.provider = provider
         self._made: dict[str, OnnxModel | Finding] = {}
@@ -76,6 +85,8 @@ class Workshop:
             OnnxPrepError: the exporter, the source or the cache is at fault, not the model.
         """
         variant = self._settled(source, variant, artifact)
+        if not source.built():  # its fingerprint would know nothing of the weights
+            trace_run(source, signature, _example(signature) if feeds is None else feeds)
         key = self._key(source, signature, variant, domains, feeds, artifact)
         made = self._made.get(key)
         if made is None:
@@ -84,6 +95,8 @@ class Workshop:
             except Finding as finding:
                 made = finding
             self._made[key] = made
+            while len(self._made) > _KEPT:
+                del self._made[next(iter(self._made))]
         if isinstance(made, Finding):
             raise made.with_traceback(None)
         return made
@@ -92,9 +105,10 @@ class Workshop:
         """The variant with exporter and opset filled in, refused where they do not fit the source."""
         if artifact is not None:
             return replace(variant, exporter="none")
-        name = variant.exporter or catalog.best_for(source.framework, variant.opset)
+        unsuited = source.unsuited()
+        name = variant.exporter or catalog.best_for(source.framework, variant.opset, unsuited)
         info = catalog.find(name)
-        catalog.check_framework(info, source.framework, source.label)
+        catalog.check_framework(info, source.framework, source.label, unsuited)
         catalog.check_opset(info, variant.opset)
         return replace(variant, exporter=name, opset=variant.opset or info.default_opset)
 
@@ -122,7 +136,7 @@ class Workshop:
             "order": [list(signature.inputs), list(signature.outputs or {})],
             "variant": [variant.exporter, variant.opset],
             "domains": sorted(domains),
-            "artifact": None if artifact is None else str(artifact.resolve()),
+            "artifact": None if artifact is None else _identity(artifact),
             "packages": {name: installed(name) for name in packages},
             "python": platform.python_version(),
             "machine": platform.machine(),
@@ -150,7 +164,7 @@ class Workshop:
 
         entry = self.store.get_or_make(key, make)
         named = signature.with_outputs(entry.provenance["outputs"])
-        if entry.cached:
+        if entry.cached or self.provider is not None:
             # Validated when it was made, and again now: the file is only as good as what this run can load.
             check_contract(entry.path, named, opset=variant.opset, domains=domains, provider=self.provider)
         return OnnxModel(
@@ -161,12 +175,31 @@ class Workshop:
         self, source: Source, signature: Signature, variant: Variant, domains: tuple[str, ...], path: Path
     ) -> OnnxModel:
         """Take a file made elsewhere: same contract, no naming of dims, no copy."""
-        maker = Maker(signature)
-        natural = list(trace_run(source, signature, maker.feeds(maker.plain(signature.trace_sizes()))))
-        named = signature.with_outputs(natural) if signature.outputs is not None else signature
+        natural = list(trace_run(source, signature, _example(signature)))
+        named = _with_own_outputs(signature, natural, path)
         check_contract(path, named, opset=variant.opset, domains=domains or None, provider=self.provider)
         provenance = {"source": source.label, "exporter": "none", "file": str(path), "outputs": natural}
         return OnnxModel(path, named, source, variant, provenance, provider=self.provider)
+
+
+def _identity(path: Path) -> list[Any]:
+    """What tells that a file is still the one it was."""
+    status = path.stat()
+    return [str(path.resolve()), status.st_ino, status.st_size, status.st_mtime_ns]
+
+
+def _with_own_outputs(signature: Signature, natural: list[str], path: Path) -> Signature:
+    """Nobody declared the outputs: names the framework does not use are the file's own, taken in order."""
+    import onnx
+
+    if signature.outputs is not None:
+        return signature
+    try:
+        found = [value.name for value in onnx.load(str(path), load_external_data=False).graph.output]
+    except Exception:  # unreadable: the contract check says so
+        return signature
+    own = len(found) == len(natural) and set(found) != set(natural)
+    return signature.with_outputs(found) if own else signature
 
 
 def make_export(
@@ -186,31 +219,22 @@ def make_export(
         ExportFailed: the exporter raised, or wrote an invalid file; the converter's own output is attached.
         ContractViolation: the file is not what was declared.
     """
-    if feeds is None:
-        maker = Maker(signature)
-        feeds = maker.feeds(maker.plain(signature.trace_sizes()))
+    feeds = _example(signature) if feeds is None else feeds
     named = signature.with_outputs(list(trace_run(source, signature, feeds)))
     path = folder / "model.onnx"
     job = ExportJob(source, named, variant, feeds, path)
     info = catalog.find(variant.exporter or "none")
-    exporter = _load_exporter(info)
     started = time.perf_counter()
-    with captured() as chatter:
-        try:
-            exporter.export(job)
-        except (OnnxPrepError, Finding):
-            raise
-        except Exception as error:
-            raise _export_failed(info.name, variant, error, chatter) from error
+    chatter = _run_exporter(info, job)
     seconds = time.perf_counter() - started
     if not path.exists():
-        raise ExportFailed.fail(f"{info.name} returned without writing a file", sections=_sections(chatter))
+        raise ExportFailed.fail(f"{info.name} returned without writing a file", sections=sections(chatter))
     declare_dims(path, named)
     extra = ("com.microsoft",) if variant.options.get("ort_fusions") else ()
     try:
         check_contract(path, named, opset=variant.opset, domains=(*domains, *extra))
     except Finding as finding:
-        raise type(finding)(replace(finding.result, sections=_sections(chatter))) from None
+        raise type(finding)(replace(finding.result, sections=sections(chatter))) from None
     return {
         "source": source.label,
         "framework": source.framework,
@@ -222,6 +246,39 @@ def make_export(
         "packages": {name: installed(name) for name in info.packages},
         "converter_output": chatter.lines(),
     }
+
+
+def _example(signature: Signature) -> dict[str, np.ndarray]:
+    """Inputs to trace with, where the user gave none."""
+    maker = Maker(signature)
+    return maker.feeds(maker.plain(signature.trace_sizes()))
+
+
+def _run_exporter(info: catalog.ExporterInfo, job: ExportJob) -> Chatter:
+    """Run the exporter quietly, and leave the model's state as it was.
+
+    Returns:
+        What the converter said.
+
+    Raises:
+        ExportFailed: it raised.
+        OnnxPrepError: the exporter or the source is at fault, not the model.
+    """
+    exporter = _load_exporter(info)
+    state = job.source.state()
+    failure: Exception | None = None
+    with captured() as chatter:
+        try:
+            exporter.export(job)
+        except Exception as error:
+            failure = error
+        finally:
+            job.source.restore(state)
+    if isinstance(failure, (OnnxPrepError, Finding)):
+        raise failure
+    if failure is not None:
+        raise export_failed(info, job, failure, chatter) from failure
+    return chatter
 
 
 def trace_run(source: Source, signature: Signature, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -251,25 +308,6 @@ def _load_exporter(info: catalog.ExporterInfo) -> Any:
             f"exporter {info.name!r} needs {error.name or error}, which is not installed; "
             "pip install 'pytest-onnxprep[all]' or the extra of your framework"
         ) from error
-
-
-def _export_failed(name: str, variant: Variant, error: BaseException, chatter: Chatter) -> ExportFailed:
-    opset = f" at opset {variant.opset}" if variant.opset else ""
-    summary = f"{name} cannot export the model{opset}: {type(error).__name__}: {one_line(error)}"
-    text = str(error).strip()
-    if len(text) > 3000:
-        text = f"{text[:2000]}\n[...]\n{text[-1000:]}"
-    frames = user_frames(error, limit=3)
-    where = f"\nraised at\n{frames}" if frames else ""
-    return ExportFailed.fail(
-        summary,
-        f"{name} cannot export the model{opset}.\n\n{type(error).__name__}: {text}\n{where}",
-        _sections(chatter),
-    )
-
-
-def _sections(chatter: Chatter) -> tuple[tuple[str, str], ...]:
-    return (("converter output", chatter.text),) if chatter.text else ()
 
 
 @cache

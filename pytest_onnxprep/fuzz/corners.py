@@ -82,7 +82,7 @@ def _all_different(dims: Mapping[str, Dim]) -> Iterator[Sizes]:
     yield sizes
     if len(set(sizes.values())) == len(sizes) and len(sizes) > 1:
         backwards: Sizes = {}
-        for name, dim in reversed(dims.items()):
+        for name, dim in reversed(list(dims.items())):
             size = dim.smallest + dim.multiple_of
             while (size in backwards.values() or size == 0) and size + dim.multiple_of <= dim.largest:
                 size += dim.multiple_of

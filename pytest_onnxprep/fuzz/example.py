@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -79,17 +80,19 @@ class Maker:
             shape = spec.concrete(example.sizes)
             custom = self._custom.get(name)
             if custom is not None:
-                feeds[name] = self._checked(name, spec, shape, custom(rng, shape), "values")
+                feeds[name] = self._checked(name, spec, shape, _called("values", custom, rng, shape), "values")
             else:
                 feeds[name] = make_array(example.recipes[name], spec, shape, rng)
         return feeds
 
     def _generated(self, example: Example, rng: np.random.Generator) -> Feeds:
         assert self.signature.generate is not None
-        made = self.signature.generate(dict(example.sizes), rng)
+        made = _called("generate", self.signature.generate, dict(example.sizes), rng)
         if not isinstance(made, Mapping) or set(made) != set(self.signature.inputs):
             names = ", ".join(made) if isinstance(made, Mapping) else type(made).__name__
-            raise OnnxPrepError(f"generate returned {names}; a mapping with {', '.join(self.signature.inputs)} is needed")
+            raise OnnxPrepError(
+                f"generate returned {names}; a mapping with {', '.join(self.signature.inputs)} is needed"
+            )
         return {
             name: self._checked(name, spec, spec.concrete(example.sizes), made[name], "generate")
             for name, spec in self.signature.inputs.items()
@@ -103,6 +106,26 @@ class Maker:
                 f"so {spec.dtype}{list(shape)} is needed here"
             )
         return np.ascontiguousarray(array).reshape(shape)
+
+
+def _called(origin: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call what the user wrote.
+
+    Raises:
+        OnnxPrepError: it raised.
+    """
+    try:
+        return function(*arguments)
+    except OnnxPrepError:
+        raise
+    except Exception as error:
+        code = getattr(function, "__code__", None)
+        where = f" ({os.path.basename(code.co_filename)}:{code.co_firstlineno})" if code else ""
+        called = getattr(function, "__name__", type(function).__name__)
+        sizes = next((value for value in arguments if isinstance(value, (dict, tuple))), "")
+        raise OnnxPrepError(
+            f"{origin}: {called}{where} raised {type(error).__name__}: {error}; it was called for {sizes}"
+        ) from error
 
 
 def custom_values(name: str, spec: TensorSpec) -> Callable[[Any, tuple[int, ...]], Any] | None:

@@ -6,6 +6,7 @@ Hypothesis never draws elements, so a megapixel costs no more to draw than a sca
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -59,11 +60,12 @@ def make_array(recipe: str, spec: TensorSpec, shape: Shape, rng: Rng) -> np.ndar
     return _floats(recipe, spec, shape, rng)
 
 
-def _dtype(name: str) -> np.dtype[np.generic]:
+def _dtype(name: str) -> np.dtype[Any]:
     if name == "bfloat16":
         import ml_dtypes
 
-        return np.dtype(ml_dtypes.bfloat16)
+        brain_float: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+        return brain_float
     return np.dtype(name)
 
 
@@ -72,14 +74,14 @@ def _dtype(name: str) -> np.dtype[np.generic]:
 
 def _floats(recipe: str, spec: TensorSpec, shape: Shape, rng: Rng) -> np.ndarray:
     # float32 is drawn as such; other widths are rounded from it or from float64.
-    wide: type = np.float64 if spec.dtype == "float64" else np.float32
+    wide: Any = np.float64 if spec.dtype == "float64" else np.float32
     values = _float_values(recipe, spec, shape, rng, wide)
     if spec.low is not None or spec.high is not None:
         values = np.clip(values, spec.low, spec.high)
     return np.ascontiguousarray(values.astype(_dtype(spec.dtype), copy=False))
 
 
-def _float_values(recipe: str, spec: TensorSpec, shape: Shape, rng: Rng, wide: type) -> np.ndarray:
+def _float_values(recipe: str, spec: TensorSpec, shape: Shape, rng: Rng, wide: Any) -> Any:
     low = -1.0 if spec.low is None and spec.high is None else _bound(spec.low, spec.high, -1)
     high = 1.0 if spec.low is None and spec.high is None else _bound(spec.high, spec.low, +1)
     if recipe == "zeros":
@@ -137,7 +139,13 @@ def _integers(recipe: str, spec: TensorSpec, shape: Shape, rng: Rng) -> np.ndarr
 
 
 def _integer_values(
-    recipe: str, low: int, high: int, shape: Shape, rng: Rng, bound: bool, info: np.iinfo[np.integer[np.typing.NBitBase]]
+    recipe: str,
+    low: int,
+    high: int,
+    shape: Shape,
+    rng: Rng,
+    bound: bool,
+    info: np.iinfo[np.integer[np.typing.NBitBase]],
 ) -> np.ndarray:
     if recipe in ("zeros", "ones"):
         return np.full(shape, int(recipe == "ones"), np.int64)
@@ -175,8 +183,8 @@ def _random_mask(shape: Shape, rng: Rng) -> np.ndarray:
     return mask
 
 
-def _alternating(shape: Shape, rng: Rng) -> np.ndarray:
-    return (np.arange(int(np.prod(shape))).reshape(shape) % 2) == 0
+def _alternating(shape: Shape, _rng: Rng) -> np.ndarray:
+    return np.asarray(np.arange(int(np.prod(shape))).reshape(shape) % 2 == 0)
 
 
 _MASK_MAKERS: dict[str, Callable[[Shape, Rng], np.ndarray]] = {

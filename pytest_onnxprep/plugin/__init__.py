@@ -64,6 +64,18 @@ def has_our_marks(collector: Any, obj: object) -> bool:
     return any(mark.name in ours for mark in marks) or any(mark.name in ours for mark in collector.iter_markers())
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """A ``TensorSpec`` or ``Dim`` that cannot be read stops its file's import: say where and why, as a mark does."""
+    report = yield
+    call = getattr(report, "call", None)
+    if report.failed and call is not None and call.excinfo is not None:
+        from pytest_onnxprep.plugin.items import import_problem
+
+        report.longrepr = import_problem(call.excinfo.value) or report.longrepr
+    return report
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One item per variant and check."""
@@ -169,7 +181,7 @@ def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, A
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
+def pytest_benchmark_update_machine_info(machine_info: dict[str, Any]) -> None:
     """Versions and CPU limits, so that ``--benchmark-compare`` warns when they differ."""
     from pytest_onnxprep.report.environment import environment
 

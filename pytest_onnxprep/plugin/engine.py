@@ -19,7 +19,7 @@ from pytest_onnxprep.plugin.keys import ENGINE
 from pytest_onnxprep.plugin.options import no_cache, option
 from pytest_onnxprep.sources.base import Source
 from pytest_onnxprep.sources.load import load_source
-from pytest_onnxprep.spec.requests import ExportRequest, read_export
+from pytest_onnxprep.spec.export_request import ExportRequest, read_export
 from pytest_onnxprep.spec.signature import Signature
 from pytest_onnxprep.spec.variant import Variant
 
@@ -82,7 +82,9 @@ class Engine:
             __tracebackhide__ = True
             request = read_export(source, **arguments)
             if len(request.exporters) * len(request.opsets) * len(request.options) != 1:
-                raise ExporterError("onnx_exporter makes one file: give one exporter, one opset and one options mapping")
+                raise ExporterError(
+                    "onnx_exporter makes one file: give one exporter, one opset and one options mapping"
+                )
             variant = Variant(request.exporters[0], request.opsets[0], request.options[0])
             return self.export(self.prepare(request, source, base), request, variant, base)
 
@@ -115,5 +117,7 @@ def _artifact(request: ExportRequest, base: Path) -> Path | None:
     for candidate in candidates:
         if candidate.is_file():
             return candidate
-    looked = " and ".join(str(candidate) for candidate in candidates)
-    raise SourceError(f"artifact {str(path)!r} does not exist (looked for {looked}); the path of an .onnx file is accepted")
+    looked = " and ".join(dict.fromkeys(str(candidate) for candidate in candidates))
+    raise SourceError(
+        f"artifact {str(path)!r} does not exist (looked for {looked}); the path of an .onnx file is accepted"
+    )

@@ -22,7 +22,7 @@ def _onnxprep_cell(request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture
 def onnx_model(request: pytest.FixtureRequest) -> OnnxModel:
-    """The exported `OnnxModel` of a test marked ``@onnx_export``: path, proto, session, operators, run(), reference()."""
+    """The exported `OnnxModel` of a test marked ``@onnx_export``: path, proto, session, run(), reference(), ..."""
     from pytest_onnxprep.plugin.items import CheckItem
 
     if not isinstance(request.node, CheckItem):

@@ -9,7 +9,8 @@ from __future__ import annotations
 import inspect
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from pytest_onnxprep.sources.recognise import framework_of, framework_of_type
@@ -37,13 +38,13 @@ def _of_annotation(function: Callable[..., Any]) -> str | None:
     if isinstance(returns, type):
         return framework_of_type(returns) or _of_package(returns.__module__)
     if isinstance(returns, str):
-        return _of_package(returns.strip("\"'"))
+        return _of_package(returns.strip("\"'"), aliases={"tf": "tensorflow", "nn": "torch"})
     return None
 
 
-def _of_package(dotted: str) -> str | None:
+def _of_package(dotted: str, aliases: Mapping[str, str] = MappingProxyType({})) -> str | None:
     top = dotted.partition(".")[0]
-    top = {"tf": "tensorflow", "nn": "torch"}.get(top, top)
+    top = aliases.get(top, top)
     return top if top in _PACKAGES else None
 
 
@@ -71,7 +72,7 @@ def _of_code(function: Callable[..., Any]) -> str | None:
             referenced = value.__globals__.get(name)
             if referenced is not None:
                 queue.append(referenced)
-        queue += _local_imports(code, value.__globals__)
+        queue += _local_imports(code)
         queue += [cell.cell_contents for cell in value.__closure__ or () if _filled(cell)]
     return next((package for package in _PACKAGES if package in found), None)
 
@@ -91,7 +92,7 @@ def _names(code: types.CodeType) -> Iterator[str]:
             yield from _names(constant)
 
 
-def _local_imports(code: types.CodeType, namespace: dict[str, Any]) -> list[Any]:
+def _local_imports(code: types.CodeType) -> list[Any]:
     """Objects of modules imported inside the function, where those modules are loaded already."""
     names = set(_names(code))
     modules = [sys.modules[name] for name in names if name in sys.modules and "." in name]

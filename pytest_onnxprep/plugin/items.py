@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import os
+import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -15,7 +17,8 @@ from pytest_onnxprep.exporters import catalog
 from pytest_onnxprep.marks import CHECKS, READERS
 from pytest_onnxprep.plugin.infer import infer_framework
 from pytest_onnxprep.plugin.keys import BROKEN
-from pytest_onnxprep.spec.requests import ExportRequest, LatencyRequest
+from pytest_onnxprep.spec.check_requests import LatencyRequest
+from pytest_onnxprep.spec.export_request import ExportRequest
 from pytest_onnxprep.spec.variant import Variant
 
 CELL = "_onnxprep_cell"
@@ -98,6 +101,16 @@ def convert(made: Any) -> Any:
     return [_check_item(item) if _is_cell(item) else item for item in made]
 
 
+def import_problem(error: BaseException) -> str:
+    """``tests/test_net.py:12: unknown recipe ...`` for a `SpecError` raised while a file is imported; else empty."""
+    if not isinstance(error, SpecError):
+        return ""
+    package = str(Path(__file__).resolve().parent.parent)
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not frame.filename.startswith((package, "<"))]
+    return f"{os.path.relpath(own[-1].filename)}:{own[-1].lineno}: {error}" if own else str(error)
+
+
 def request_model_fixture(collector: Any, obj: Any) -> None:
     """A test whose ``onnx_export`` names no source takes the fixture ``model``, parametrised or not."""
     marks = [*getattr(obj, "pytestmark", ()), *collector.iter_markers("onnx_export")]
@@ -124,7 +137,7 @@ def _check_item(function: pytest.Function) -> CheckItem:
         keywords={function.callspec.id: True},
         originalname=function.originalname,
     )
-    item.cell = function.callspec.params[CELL]
+    item.cell = cast(Cell, function.callspec.params[CELL])
     others = set(CHECKS.values()) - {CHECKS[item.cell.check]}
     item.own_markers = [mark for mark in item.own_markers if mark.name not in others]
     # The body's model is handed over when the export is known to be good; other checks have no body.
@@ -141,6 +154,8 @@ def _add_benchmark(item: CheckItem) -> None:
     from pytest_onnxprep.runtime.benchmark_sink import ReplayClock
 
     item.clock = ReplayClock()
+    # An item that is skipped or has no valid export leaves the fixture unused; its own report says why.
+    item.add_marker(pytest.mark.filterwarnings("ignore:Benchmark fixture was not used at all"))
     if "benchmark" not in item.fixturenames:
         item.fixturenames = [*item.fixturenames, "benchmark"]
     if item.get_closest_marker("benchmark") is None:
@@ -153,8 +168,7 @@ def _cells(metafunc: pytest.Metafunc) -> Iterator[Cell]:
     requests = _read_marks(metafunc)
     export = requests.get("onnx_export")
     if export is None:
-        names = ", ".join(f"@{name}" for name in requests)
-        raise BrokenMark(_located(metafunc, next(iter(requests)), f"{names} needs @onnx_export on the same test"))
+        raise BrokenMark(_located(metafunc, next(iter(requests)), "needs @onnx_export on the same test"))
     try:
         variants = list(_variants(metafunc, export))
     except (ExporterError, SpecError) as error:
@@ -208,8 +222,10 @@ def _merged(marks: list[pytest.Mark]) -> tuple[tuple[Any, ...], dict[str, Any]]:
 def _check_dims(metafunc: pytest.Metafunc, requests: Mapping[str, Any]) -> None:
     """A budget that names an unknown dim fails here when the dims are written down, else when the model is loaded."""
     export, latency = requests.get("onnx_export"), requests.get("latency_budget")
-    known = export.known_dims() if export is not None else None
-    if known is None or latency is None:
+    if export is None or latency is None:
+        return
+    known = export.known_dims()
+    if known is None:
         return
     from pytest_onnxprep.errors import closest
     from pytest_onnxprep.spec.dims import DEFAULT_DIM
@@ -218,7 +234,8 @@ def _check_dims(metafunc: pytest.Metafunc, requests: Mapping[str, Any]) -> None:
         for name, size in sizes.items():
             dim = export.dims.get(name, DEFAULT_DIM)
             if name not in known:
-                problem = f"at= names an unknown dim {name!r}{closest(name, known)} Dims: {', '.join(sorted(known)) or 'none'}."
+                listed = ", ".join(sorted(known)) or "none"
+                problem = f"at= names an unknown dim {name!r}{closest(name, known)} Dims: {listed}."
             elif size not in dim:
                 problem = f"at=: {name}={size} is outside its declared range {dim}"
             else:
@@ -246,7 +263,9 @@ def _settle(
     """Exporter and opset as far as they are known before the model is built."""
     if export.artifact is not None or framework == "onnx":
         if exporter not in (None, "none"):
-            raise ExporterError(f"a file made elsewhere is not exported: exporter={exporter!r} must be 'none' or left out")
+            raise ExporterError(
+                f"a file made elsewhere is not exported: exporter={exporter!r} must be 'none' or left out"
+            )
         return "none", opset
     if exporter is None and framework is not None:
         exporter = catalog.best_for(framework, opset)

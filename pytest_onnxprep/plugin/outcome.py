@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pytest_onnxprep.errors import Finding
+from pytest_onnxprep.errors import Finding, OnnxPrepError, SpecError
 from pytest_onnxprep.plugin.keys import RESULT
 from pytest_onnxprep.spec.verdict import CheckResult, Verdict
 
@@ -59,10 +59,13 @@ def _result(item: Any, call: pytest.CallInfo[None], report: pytest.TestReport) -
     if report.when == "call" and found is not None:  # the body of the test raised, after a good export
         verdict = Verdict.FAIL if isinstance(error, (AssertionError, pytest.fail.Exception)) else Verdict.ERROR
         return CheckResult(verdict, f"{type(error).__name__}: {_line(error)}", {**found.figures, "body": "raised"})
-    return CheckResult(Verdict.ERROR, _line(error))
+    ours = isinstance(error, (OnnxPrepError, SpecError, pytest.fail.Exception, pytest.FixtureLookupError))
+    return CheckResult(Verdict.ERROR, _line(error) if ours else f"{type(error).__name__}: {_line(error)}")
 
 
 def _line(error: BaseException) -> str:
+    if isinstance(error, pytest.FixtureLookupError):  # its own text is a tuple
+        return f"fixture {error.argname!r} not found"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0][:300] if lines else type(error).__name__
 

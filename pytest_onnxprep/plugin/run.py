@@ -148,7 +148,7 @@ def _unmeasured(item: CheckItem) -> str:
 
 def _hand_over(item: CheckItem, case: Case, result: CheckResult) -> None:
     """Make the samples pytest-benchmark's own, with the verdict beside them."""
-    benchmark = item.funcargs.get("benchmark")
+    benchmark: Any = item.funcargs.get("benchmark")
     if benchmark is None or item.clock is None:
         return
     from pytest_onnxprep.runtime.benchmark_sink import hand_over

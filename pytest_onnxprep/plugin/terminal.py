@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,6 +11,8 @@ from pytest_onnxprep.plugin.options import option
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
+
+    from pytest_onnxprep.report.records import Record
 
 
 def write_summary(reporter: TerminalReporter, config: pytest.Config) -> None:
@@ -35,7 +37,7 @@ def write_reports(config: pytest.Config) -> None:
     """
     from pytest_onnxprep.errors import OnnxPrepError
 
-    records: list[dict[str, Any]] = config.stash.get(RECORDS, [])
+    records = config.stash[RECORDS]
     wanted = {name: option(config, name) for name in ("json", "markdown")}
     if not any(wanted.values()):
         return

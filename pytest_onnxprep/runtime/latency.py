@@ -158,9 +158,10 @@ class _Sampling:
         return decision
 
     def _take(self, calls: int, allowed: int) -> None:
-        """Sample up to a total number of calls or nanoseconds."""
-        missing, deadline = calls - len(self.taken.seconds), self.start + allowed
-        if missing > 0 and self.clock() < deadline:
+        """Sample up to a total number of calls or nanoseconds; the very first call is made however late it is."""
+        made, deadline = len(self.taken.seconds), self.start + allowed
+        missing = calls - made
+        if missing > 0 and (not made or self.clock() < deadline):
             sample(*self.call, self.taken, rounds=missing, deadline=deadline, probe=self.probe, clock=self.clock)
         self.elapsed_s = (self.clock() - self.start) / 1e9
         self.steal_share = self.probe.steal_share()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -30,9 +31,22 @@ class Source(ABC):
     label: str
     model: Any
 
+    @cached_property
+    def memo(self) -> dict[str, Any]:
+        """What was found out about this model in this process; gone with it."""
+        return {}
+
     def derived_signature(self) -> Signature | None:
         """The signature the model itself knows, or None where the user has to write ``inputs=``."""
         return None
+
+    def unsuited(self) -> Mapping[str, str]:
+        """Exporters that take this framework but not this very model: name -> why."""
+        return {}
+
+    def built(self) -> bool:
+        """Whether all weights exist; models that learn their shapes from the first call have none before it."""
+        return True
 
     @abstractmethod
     def run(self, feeds: Feeds, signature: Signature) -> Arrays:

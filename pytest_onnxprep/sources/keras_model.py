@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import inspect
+import re
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +16,8 @@ import numpy as np
 
 from pytest_onnxprep.errors import ReferenceRefused, SourceError
 from pytest_onnxprep.sources.base import Arrays, Feeds, Source, flatten_outputs, name_outputs
+from pytest_onnxprep.sources.keras_names import distinct, own_names, renamed
+from pytest_onnxprep.sources.live_code import is_user
 from pytest_onnxprep.sources.load import one_line
 from pytest_onnxprep.sources.source_code import Digest, code_digest
 from pytest_onnxprep.sources.state_digest import state_digest
@@ -27,7 +34,14 @@ def load(value: Any) -> KerasSource:
             f"Keras runs on its {keras.backend.backend()!r} backend here; this version exports Keras models from the "
             "TensorFlow backend only: set KERAS_BACKEND=tensorflow"
         )
-    return KerasSource(keras.models.load_model(value, compile=False) if isinstance(value, Path) else value)
+    if not isinstance(value, Path):
+        return KerasSource(value)
+    if value.suffix.lower() == ".keras" and value.is_file() and not zipfile.is_zipfile(value):
+        raise SourceError(
+            f"source {str(value)!r} is damaged, or no .keras file: those are zip archives; save the model again with "
+            "model.save('model.keras')"
+        )
+    return KerasSource(keras.models.load_model(value, compile=False))
 
 
 class KerasSource(Source):
@@ -37,7 +51,8 @@ class KerasSource(Source):
 
     def __init__(self, model: Any) -> None:
         self.model = model
-        self.label = f"{model.name} (keras.{type(model).__name__})"
+        self._packings: tuple[Callable[[Mapping[str, Any]], Any], ...] = (dict, lambda tensors: list(tensors.values()))
+        self.label = f"{own_names(model).get(model.name, model.name)} (keras.{type(model).__name__})"
 
     def derived_signature(self) -> Signature | None:
         """Inputs of a built Sequential or Functional model; ``None`` axes are ``batch`` and ``<input>_dim<axis>``."""
@@ -45,13 +60,17 @@ class KerasSource(Source):
         if not inputs:
             return None
         specs: dict[str, TensorSpec] = {}
-        for tensor in inputs:
+        for name, tensor in zip(self._input_names, inputs, strict=True):
             dims = tuple(
-                ("batch" if axis == 0 else f"{_identifier(tensor.name)}_dim{axis}") if size is None else int(size)
+                ("batch" if axis == 0 else f"{_identifier(name)}_dim{axis}") if size is None else int(size)
                 for axis, size in enumerate(tensor.shape)
             )
-            specs[tensor.name] = TensorSpec(str(tensor.dtype), dims)
+            specs[name] = TensorSpec(str(tensor.dtype), dims)
         return Signature(specs)
+
+    def built(self) -> bool:
+        """Whether every layer has its variables."""
+        return all(layer.built for layer in [self.model, *self.model._flatten_layers()])
 
     def run(self, feeds: Feeds, signature: Signature) -> Arrays:
         """See `Source.run`."""
@@ -62,47 +81,84 @@ class KerasSource(Source):
         except SourceError:
             raise
         except Exception as error:
-            raise ReferenceRefused(f"{type(error).__name__}: {one_line(error)}") from error
+            raise ReferenceRefused(f"{type(error).__name__}: {_reason(error)}") from error
         return {name: np.asarray(tensor) for name, tensor in self.named(outputs, signature)}
 
     def call(self, tensors: Mapping[str, Any]) -> Any:
-        """Call the model the way it was built: one tensor, a list, or a dict by input name."""
-        structure = getattr(self.model, "_inputs_struct", None)
-        if isinstance(structure, Mapping):
-            return self.model(dict(tensors), training=False)
-        values = self._in_model_order(tensors)
-        if len(values) == 1:
-            return self.model(values[0], training=False)
-        if structure is None and not self._declared_inputs():
-            return self.model(*values, training=False)
-        return self.model(values, training=False)
+        """Call the model the way it was built; a subclassed one by keyword where the names are those of ``call``."""
+        import keras
+
+        inputs = self._declared_inputs()
+        if inputs:
+            values = self._in_model_order(tensors)
+            structure = getattr(self.model, "_inputs_struct", None)
+            if structure is None:  # Sequential keeps its graph inside
+                structure = getattr(getattr(self.model, "_functional", None), "_inputs_struct", inputs[0])
+            if len(values) != len(inputs):
+                raise SourceError(f"inputs: {self.label} takes {len(inputs)} ({', '.join(self._input_names)})")
+            return self.model(keras.tree.pack_sequence_as(structure, values), training=False)
+        names = self._call_parameters()
+        if set(tensors) <= set(names):
+            return self.model(**tensors, training=False)
+        if len(tensors) > 1 and len(names) == 1:
+            return self._call_packed(tensors)
+        return self.model(*tensors.values(), training=False)
+
+    def _call_packed(self, tensors: Mapping[str, Any]) -> Any:
+        """``call(self, inputs)`` takes a dict of them or a list; what works is remembered."""
+        failure: Exception | None = None
+        for pack in self._packings:
+            try:
+                outputs = self.model(pack(tensors), training=False)
+            except Exception as error:
+                failure = failure or error
+                continue
+            self._packings = (pack,)
+            return outputs
+        raise failure or AssertionError("no packing left")
 
     def named(self, outputs: Any, signature: Signature) -> list[tuple[str, Any]]:
         """Flatten and name what the model returned; also used inside the exported graph."""
         natural = flatten_outputs(outputs, is_tensor)
-        own = self._output_names()
-        if not isinstance(outputs, Mapping) and len(own) == len(natural):
-            natural = [(name, value) for name, (_, value) in zip(own, natural, strict=True)]
+        actual = self._output_names()
+        if not isinstance(outputs, Mapping) and len(actual) == len(natural):
+            names = own_names(self.model)
+            own = actual if set(signature.outputs or ()) & set(actual) else [names.get(name, name) for name in actual]
+            natural = [(name, value) for name, (_, value) in zip(distinct(own), natural, strict=True)]
         return name_outputs(natural, signature, self.label)
 
     def fingerprint(self) -> Digest:
-        """Weights by value, the config, and the code of every layer class of the user's."""
+        """Weights by value, the config, what the user's layers hold besides, and the code of their classes."""
         digest = hashlib.blake2b(digest_size=20)
         for variable in self.model.variables:
-            array = np.ascontiguousarray(variable.numpy())
-            digest.update(f"{variable.path}:{array.dtype}:{array.shape}".encode())
-            digest.update(memoryview(array.reshape(-1).view(np.uint8)) if array.size else b"")
-        try:
-            config = state_digest(self.model.get_config())
-        except Exception:  # subclassed models need not have one: their code and their variables remain
-            config = Digest(hashlib.blake2b(type(self.model).__name__.encode()).hexdigest(), _plain(self.model))
-        code = code_digest([type(self.model), *dict.fromkeys(type(layer) for layer in self.model._flatten_layers())])
-        digest.update(f"{config.hexdigest}{code.hexdigest}".encode())
-        return Digest(digest.hexdigest(), config.stable and code.stable)
+            array = np.asarray(variable)
+            digest.update(f"{variable.name}:{array.dtype}:{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+        layers = [self.model, *self.model._flatten_layers(include_self=False)]
+        parts = [self._config(), *(state_digest(_attributes(layer)) for layer in layers if is_user(type(layer)))]
+        parts.append(code_digest(list(dict.fromkeys(type(layer) for layer in layers))))
+        parts.append(state_digest([list(_functions(layer)) for layer in layers]))
+        for part in parts:
+            digest.update(part.hexdigest.encode())
+        return Digest(digest.hexdigest(), all(part.stable for part in parts))
+
+    def _config(self) -> Digest:
+        """The config, without the numbers of this process in its names.
+
+        A subclassed model need not have one. What it is made of is told by its attributes and its code then.
+        """
+        names = own_names(self.model)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Keras warns of lambdas, which are nothing to be warned of here
+            try:
+                return state_digest(renamed(self.model.get_config(), names))
+            except Exception:
+                kinds = [(type(layer).__qualname__, layer.name) for layer in self.model._flatten_layers()]
+                return state_digest(renamed(kinds, names)) if is_user(type(self.model)) else state_digest(self.model)
 
     def state(self) -> dict[str, np.ndarray]:
         """Copies of the non-trainable variables: running statistics, counters, RNN state."""
-        return {variable.path: variable.numpy().copy() for variable in self.model.non_trainable_variables}
+        return {variable.path: np.array(variable) for variable in self.model.non_trainable_variables}
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
         """Assign the non-trainable variables back."""
@@ -116,11 +172,29 @@ class KerasSource(Source):
         except (AttributeError, ValueError):
             return []
 
+    @cached_property
+    def _input_names(self) -> list[str]:
+        """The inputs' names as the user gave them, or those of their layers."""
+        names = own_names(self.model)
+        found = []
+        for tensor in self._declared_inputs():
+            history = getattr(tensor, "_keras_history", None)
+            layer = tensor.name if history is None else history.operation.name
+            found.append(names.get(layer, layer))
+        return distinct(found)
+
     def _in_model_order(self, tensors: Mapping[str, Any]) -> list[Any]:
-        own = [tensor.name for tensor in self._declared_inputs()]
-        if set(own) == set(tensors):
-            return [tensors[name] for name in own]
+        own = self._input_names
+        actual = [tensor.name for tensor in self._declared_inputs()]
+        for names in (own, actual):
+            if set(names) == set(tensors):
+                return [tensors[name] for name in names]
         return list(tensors.values())
+
+    def _call_parameters(self) -> list[str]:
+        parameters = inspect.signature(self.model.call).parameters.values()
+        kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        return [p.name for p in parameters if p.kind in kinds and p.name not in ("training", "mask")]
 
     def _output_names(self) -> list[str]:
         import keras
@@ -137,10 +211,40 @@ def is_tensor(value: Any) -> bool:
     return bool(tf.is_tensor(value))
 
 
+def _reason(error: Exception) -> str:
+    """What went wrong; Keras says first in which layer, and prints in bold what."""
+    found = re.search(r"^Exception encountered when calling (.*?)\.\s+\x1b\[1m(.*?)\x1b\[0m", str(error), re.S)
+    return f"{' '.join(found[2].split())[:300]} (in {found[1]})" if found else one_line(error)
+
+
 def _identifier(name: str) -> str:
     return "".join(character if character.isalnum() else "_" for character in name)
 
 
-def _plain(model: Any) -> bool:
-    """A subclassed model without a config is described only if it has no attributes of its own we cannot see."""
-    return False
+def _attributes(layer: Any) -> dict[str, list[Any]]:
+    """What a layer class of the user's keeps besides the layers and variables that Keras knows of."""
+    import keras
+
+    base = keras.Model(name="onnxprep") if isinstance(layer, keras.Model) else keras.layers.Layer(name="onnxprep")
+    known = vars(base)
+    return {
+        name: [leaf for leaf in keras.tree.flatten(value) if not _is_keras(leaf)]
+        for name, value in vars(layer).items()
+        if name not in known and not name.startswith("_self_")
+    }
+
+
+def _functions(layer: Any) -> Iterator[Any]:
+    """Functions a layer was given: the config holds their names at most."""
+    for name in ("function", "activation", "call"):
+        function = vars(layer).get(name)
+        if inspect.isfunction(function):
+            yield function
+
+
+def _is_keras(value: Any) -> bool:
+    """Layers, variables and trackers: described by the config and the variables' values."""
+    import keras
+
+    tracked = isinstance(value, (keras.layers.Layer, keras.Variable))
+    return tracked or (type(value).__module__.startswith("keras.") and not callable(value))

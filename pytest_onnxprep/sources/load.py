@@ -78,7 +78,8 @@ def _make(framework: str, value: Any) -> Source:
         install = f"pip install 'pytest-onnxprep[{extra}]'" if extra else "reinstall pytest-onnxprep"
         raise SourceError(f"source needs {error.name or error}, which is not installed: {install}") from error
     except Exception as error:
-        raise SourceError(f"source {value!r} cannot be read as a {framework} model: {one_line(error)}") from error
+        shown = repr(str(value)) if isinstance(value, Path) else repr(value)
+        raise SourceError(f"source {shown} cannot be read as a {framework} model: {one_line(error)}") from error
     return source
 
 

@@ -38,9 +38,14 @@ class TfFunctionSource(Source):
         declared = self.model.input_signature
         if declared is None:
             return None
-        function_type = self.model.function_type
-        names = [name for name in function_type.parameters if name != "self"]
-        return signature_of({name: spec for name, spec in zip(names, declared, strict=False)})
+        specs = dict(zip(self._parameters(), declared, strict=False))
+        nested = [name for name, spec in specs.items() if not hasattr(spec, "shape")]
+        if nested:
+            raise SourceError(
+                f"{self.label} takes {nested[0]!r} as a {type(specs[nested[0]]).__name__}; a tf.function whose "
+                "parameters are single tensors is accepted: wrap it in one"
+            )
+        return signature_of(specs)
 
     def run(self, feeds: Feeds, signature: Signature) -> Arrays:
         """See `Source.run`."""
@@ -48,12 +53,16 @@ class TfFunctionSource(Source):
 
         try:
             outputs = self.call({name: tf.convert_to_tensor(array) for name, array in feeds.items()})
+        except SourceError:
+            raise
         except Exception as error:
             raise ReferenceRefused(f"{type(error).__name__}: {one_line(error)}") from error
         return {name: np.asarray(tensor) for name, tensor in self.named(outputs, signature)}
 
     def call(self, tensors: Any) -> Any:
-        """Call with the inputs in order."""
+        """Call by keyword where every input is named after a parameter, else in order."""
+        if set(tensors) <= set(self._parameters()):
+            return self.model(**tensors)
         return self.model(*tensors.values())
 
     def named(self, outputs: Any, signature: Signature) -> list[tuple[str, Any]]:
@@ -61,17 +70,22 @@ class TfFunctionSource(Source):
         return name_outputs(flatten_outputs(outputs, is_tensor), signature, self.label)
 
     def fingerprint(self) -> Digest:
-        """The code, and every variable the function closes over."""
+        """The code with everything it closes over, variables by value; the graph where one is declared."""
         code = code_digest([self.model.python_function])
         digest = hashlib.blake2b(code.hexdigest.encode(), digest_size=20)
-        if self.model.input_signature is None:
-            return Digest(digest.hexdigest(), False)  # its variables are known only once it is traced
-        concrete = self.model.get_concrete_function()
-        for variable in concrete.variables:
-            digest.update(variable.name.encode())
-            digest.update(np.ascontiguousarray(variable.numpy()).tobytes())
-        digest.update(concrete.graph.as_graph_def().SerializeToString(deterministic=True))
+        if self.model.input_signature is not None:
+            concrete = self.model.get_concrete_function()
+            for tensor in concrete.captured_inputs:
+                if tensor.dtype.name != "resource":
+                    digest.update(np.ascontiguousarray(tensor.numpy()).tobytes())
+            for variable in concrete.variables:
+                digest.update(f"{variable.dtype.name}{variable.shape}".encode())
+                digest.update(np.ascontiguousarray(variable.numpy()).tobytes())
+            digest.update(_without_numbers(concrete.graph.as_graph_def()).SerializeToString(deterministic=True))
         return Digest(digest.hexdigest(), code.stable)
+
+    def _parameters(self) -> list[str]:
+        return [name for name in self.model.function_type.parameters if name != "self"]
 
 
 class SavedModelSource(TfFunctionSource):
@@ -119,3 +133,17 @@ def signature_of(specs: dict[str, Any]) -> Signature:
         )
         inputs[name] = TensorSpec(spec.dtype.name, dims)
     return Signature(inputs)
+
+
+def _without_numbers(graph: Any) -> Any:
+    """A graph whose functions are numbered within it: TensorFlow numbers them over the whole process."""
+    names = {function.signature.name: f"function_{index}" for index, function in enumerate(graph.library.function)}
+    for function in graph.library.function:
+        function.signature.name = names[function.signature.name]
+    for nodes in (graph.node, *(function.node_def for function in graph.library.function)):
+        for node in nodes:
+            node.op = names.get(node.op, node.op)
+            for value in node.attr.values():
+                for reference in (value.func, *value.list.func):
+                    reference.name = names.get(reference.name, reference.name)
+    return graph

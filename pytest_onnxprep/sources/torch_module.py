@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import io
+import re
+import zipfile
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -30,24 +33,52 @@ class TorchSource(Source):
 
     def __init__(self, module: torch.nn.Module) -> None:
         self.model = module
-        self.label = f"{type(module).__name__} (torch.nn.Module)"
+        script = is_script(module)
+        name = getattr(module, "original_name", "") if script else ""
+        self.label = f"{name or type(module).__name__} (torch.{'jit.ScriptModule' if script else 'nn.Module'})"
+        self._by_keyword: dict[tuple[str, ...], bool] = {}
+
+    def unsuited(self) -> dict[str, str]:
+        """Only the TorchScript exporter takes a module that is TorchScript itself or holds a part that is."""
+        for name, module in self.model.named_modules():
+            if is_script(module):
+                what = f"its submodule {name!r} is a torch.jit.ScriptModule" if name else "it is a torch.jit.ScriptModule"
+                why = f"{what}, which torch.export cannot read; use exporter='torchscript'"
+                return {"dynamo": why, "transformers": why}
+        return {}
+
+    def built(self) -> bool:
+        """Whether no lazy layer waits for its first input."""
+        import torch
+
+        tensors = [*self.model.parameters(), *self.model.buffers()]
+        return not any(torch.nn.parameter.is_lazy(tensor) for tensor in tensors)
 
     def run(self, feeds: Feeds, signature: Signature) -> Arrays:
         """See `Source.run`. Inputs are copied: a module that writes to its input must not change the feeds."""
         import torch
 
         device = self.device()
-        tensors = {name: torch.tensor(array, device=device) for name, array in feeds.items()}
         try:
             with torch.no_grad():
-                outputs = self.call(tensors)
+                outputs = self.call({name: from_numpy(array, device) for name, array in feeds.items()})
+        except SourceError:
+            raise
         except Exception as error:
             raise ReferenceRefused(f"{type(error).__name__}: {one_line(error)}") from error
-        return {name: to_numpy(tensor) for name, tensor in self.named(outputs, signature)}
+        named = self.named(outputs, signature)
+        for name, tensor in named:
+            if tensor.is_complex():
+                raise SourceError(f"output {name!r} is complex, and ONNX has no complex outputs: return its real view")
+        return {name: to_numpy(tensor) for name, tensor in named}
 
     def call(self, tensors: Mapping[str, Any]) -> Any:
         """Call the module: by keyword where every input is named after a parameter of ``forward``, else in order."""
-        if self._takes_keywords(tuple(tensors)):
+        names = tuple(tensors)
+        by_keyword = self._by_keyword.get(names)
+        if by_keyword is None:
+            by_keyword = self._by_keyword[names] = self._takes_keywords(names)
+        if by_keyword:
             return self.model(**tensors)
         return self.model(*tensors.values())
 
@@ -75,7 +106,14 @@ class TorchSource(Source):
             digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
             digest.update(_raw_bytes(tensor))
         classes = dict.fromkeys(type(module) for module in self.model.modules())
+        inside: tuple[str, ...] = ()
         for name, module in self.model.named_modules():
+            if inside and name.startswith(inside):
+                continue
+            if is_script(module):
+                digest.update(f"{name}:{_script_digest(module)}".encode())
+                inside += (f"{name}." if name else "",)
+                continue
             plain = {key: value for key, value in vars(module).items() if key not in _MODULE_INTERNALS}
             part = state_digest(plain)
             stable = stable and part.stable
@@ -94,8 +132,8 @@ class TorchSource(Source):
 
         with torch.no_grad():
             for name, buffer in self.model.named_buffers():
-                if name in state and buffer.dtype != torch.bfloat16:
-                    buffer.copy_(torch.from_numpy(state[name].copy()))
+                if name in state:
+                    buffer.copy_(from_numpy(state[name], buffer.device))
 
     def mode_hint(self) -> str:
         """Name the first layer that behaves differently in train mode."""
@@ -110,6 +148,9 @@ class TorchSource(Source):
         return ""
 
     def _takes_keywords(self, names: tuple[str, ...]) -> bool:
+        schema = getattr(self.model.forward, "schema", None)  # TorchScript's forward hides its names from inspect
+        if schema is not None:
+            return {argument.name for argument in schema.arguments}.issuperset(names)
         try:
             parameters = inspect.signature(self.model.forward).parameters
         except (TypeError, ValueError):
@@ -125,6 +166,22 @@ def is_tensor(value: Any) -> bool:
     return isinstance(value, torch.Tensor)
 
 
+def from_numpy(array: np.ndarray, device: Any) -> torch.Tensor:
+    """A tensor with a copy of an array's elements."""
+    import torch
+
+    if array.dtype.name == "bfloat16":
+        return torch.tensor(array.astype(np.float32), device=device).to(torch.bfloat16)
+    return torch.tensor(array, device=device)
+
+
+def is_script(module: Any) -> bool:
+    """Whether a module was scripted, traced or loaded with ``torch.jit``."""
+    import torch
+
+    return isinstance(module, torch.jit.ScriptModule)
+
+
 def to_numpy(tensor: torch.Tensor) -> np.ndarray:
     """A numpy view of a tensor (a copy for bfloat16, which numpy holds as ``ml_dtypes.bfloat16``)."""
     import torch
@@ -135,8 +192,6 @@ def to_numpy(tensor: torch.Tensor) -> np.ndarray:
 
         array: np.ndarray = tensor.float().numpy().astype(ml_dtypes.bfloat16)
         return array
-    if tensor.is_complex():
-        raise SourceError("the model returned a complex tensor; ONNX has no complex outputs: return its real view")
     return np.asarray(tensor.resolve_conj().resolve_neg().numpy())
 
 
@@ -147,3 +202,19 @@ def _raw_bytes(tensor: torch.Tensor) -> bytes | memoryview:
         return b"meta"
     flat = tensor.detach().cpu().contiguous().reshape(-1)
     return memoryview(flat.view(torch.uint8).numpy()) if flat.numel() else b""
+
+
+def _script_digest(module: torch.jit.ScriptModule) -> str:
+    """Code, weights and attributes of a ScriptModule, as its own archive holds them (without the debug records)."""
+    import torch
+
+    archive = io.BytesIO()
+    torch.jit.save(module, archive)
+    digest = hashlib.blake2b(digest_size=20)
+    with zipfile.ZipFile(archive) as entries:
+        for name in sorted(entries.namelist()):
+            if not name.endswith((".debug_pkl", "serialization_id")):
+                # Scripting a class a second time gives it a numbered name.
+                content = re.sub(rb"___torch_mangle_\d+\.", b"", entries.read(name))
+                digest.update(re.sub(r"___torch_mangle_\d+\.?", "", name).encode() + content)
+    return digest.hexdigest()

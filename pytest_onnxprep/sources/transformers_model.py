@@ -71,11 +71,12 @@ class TransformersSource(TorchSource):
             "input_ids": TensorSpec("int64", "batch, seq", low=0, high=config.vocab_size),
             "attention_mask": TensorSpec("int64", "batch, seq", values="mask"),
         }
-        return Signature(inputs, dims={"seq": Dim(1, min(longest, _DEFAULT_MAX_SEQUENCE))})
-
-    def named(self, outputs: Any, signature: Signature) -> list[tuple[str, Any]]:
-        """See `TorchSource.named`."""
-        return super().named(outputs, signature)
+        longest = min(longest, _DEFAULT_MAX_SEQUENCE)
+        dims = {"seq": Dim(1, longest)}
+        if config.is_encoder_decoder:
+            inputs["decoder_input_ids"] = TensorSpec("int64", "batch, target", low=0, high=config.vocab_size)
+            dims["target"] = Dim(1, longest)
+        return Signature(inputs, dims=dims)
 
     def prepare(self, signature: Signature) -> None:
         """Ask the model for its cache only where the signature speaks of one."""
@@ -93,9 +94,11 @@ class TransformersSource(TorchSource):
         past = {name: tensor for name, tensor in tensors.items() if _PAST.fullmatch(name)}
         if past:
             plain["past_key_values"] = self._cache(past)
-        if hasattr(self.model.config, "use_cache"):
-            plain["use_cache"] = self._wants_cache
-        return self.model(**plain, return_dict=True)
+        return self.model(**plain, **self.flags(), return_dict=True)
+
+    def flags(self) -> dict[str, bool]:
+        """What to tell the model beside its inputs."""
+        return {"use_cache": self._wants_cache} if hasattr(self.model.config, "use_cache") else {}
 
     def expand(self, value: Any) -> Iterator[tuple[str, Any]] | None:
         """Flatten a Transformers cache into ``present.<layer>.key`` / ``.value``."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class SpecError(ValueError):
@@ -14,3 +15,8 @@ def closest(word: str, known: Iterable[str]) -> str:
     """End a sentence about an unknown word: ``"; did you mean 'x'?"`` where one is near, else a full stop."""
     matches = difflib.get_close_matches(word, list(known), n=1)
     return f"; did you mean {matches[0]!r}?" if matches else "."
+
+
+def as_tuple(value: Any) -> tuple[Any, ...]:
+    """A list or tuple as a tuple; anything else as its only item (a list anywhere in a mark is a matrix)."""
+    return tuple(value) if isinstance(value, (list, tuple)) else (value,)

@@ -1,0 +1,115 @@
+"""An exporter raised: say what stopped it, where in the user's code, and what to do, in the converter's own words."""
+
+from __future__ import annotations
+
+import os
+import re
+import traceback
+from collections.abc import Iterator
+
+from pytest_onnxprep.errors import ExporterError, ExportFailed
+from pytest_onnxprep.exporters.catalog import ExporterInfo
+from pytest_onnxprep.exporters.chatter import Chatter, plain
+from pytest_onnxprep.exporters.job import ExportJob
+from pytest_onnxprep.sources.module_origin import Origin, origin_of_path
+
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_LONGEST = 3000
+_SUMMARY_LIMIT = 300
+
+#: torch's dynamo exporter puts its advice first, and what happened last.
+_TORCH_SUMMARY = re.compile(r"## Exception summary\s+<class '([\w.]+)'>: (.*?)\s*(?:\(Refer to the full stack trace|\Z)", re.S)
+#: How torch.export names an axis of the flat module's inputs.
+_TORCH_AXIS = re.compile(r"inputs\['tensors'\]\[(\d+)\]\.shape\[(\d+)\]")
+
+_HINTS = (
+    (
+        "Could not guard on data-dependent",
+        "The code branches on values (`if x.sum() > 0`), which a graph cannot: use torch.where or torch.cond.",
+    ),
+    (
+        "tracing inferred a static shape",
+        "The code turns that size into a number (a Python loop over it, int(), a view with constants): write it with "
+        "tensor operations, or declare the dim with a fixed size.",
+    ),
+    (
+        "No ONNX function found",
+        "The exporter has no translation of this operator: rewrite that part of the model with other operators, try "
+        "exporter='torchscript', or give options={'custom_translation_table': {...}}.",
+    ),
+    (
+        "to ONNX opset version",
+        "Ask for a newer opset, try exporter='dynamo', or rewrite that part of the model with other operators.",
+    ),
+    ("input size not accessible", "The operator needs that size as a number: declare the dim with a fixed size."),
+)
+
+
+def export_failed(info: ExporterInfo, job: ExportJob, error: Exception, chatter: Chatter) -> ExportFailed:
+    """The finding for an exporter that raised.
+
+    Raises:
+        ExporterError: a package the exporter needs is missing: nothing is known about the model.
+    """
+    for cause in _causes(error):
+        if isinstance(cause, ModuleNotFoundError) and cause.name:
+            raise ExporterError(
+                f"exporter {info.name!r} needs {cause.name}, which is not installed: pip install {cause.name}"
+            ) from error
+    opset = f" at opset {job.variant.opset}" if job.variant.opset else ""
+    what = f"{info.name} cannot export the model{opset}"
+    kind, text = _told(error, job)
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or [kind]
+    headline = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+    if len(headline) > _SUMMARY_LIMIT:
+        headline = f"{headline[: _SUMMARY_LIMIT - 1]}…"
+    if len(text) > _LONGEST:
+        text = f"{text[: _LONGEST * 2 // 3]}\n[...]\n{text[-_LONGEST // 3 :]}"
+    hints = "".join(f"\n{hint}" for mark, hint in _HINTS if mark in text)
+    frames = "".join(f"    {f.filename}:{f.lineno} in {f.name}: {f.line or ''}\n" for f in _frames(error))
+    where = f"\nraised at\n{frames}" if frames else ""
+    return ExportFailed.fail(f"{what}: {kind}: {headline}", f"{what}.\n\n{kind}: {text}\n{hints}{where}", sections(chatter))
+
+
+def sections(chatter: Chatter) -> tuple[tuple[str, str], ...]:
+    """What the converter said, as a section of a report; none where it was silent."""
+    return (("converter output", chatter.text),) if chatter.text else ()
+
+
+def _told(error: Exception, job: ExportJob) -> tuple[str, str]:
+    """The kind of the error and its text, without torch's own preface."""
+    text = plain(str(error)).strip()
+    found = _TORCH_SUMMARY.search(text)
+    kind, text = (found[1].rpartition(".")[2], found[2]) if found else (type(error).__name__, text)
+    inputs = list(job.signature.inputs.items())
+
+    def name_axis(match: re.Match[str]) -> str:
+        index, axis = int(match[1]), int(match[2])
+        if index >= len(inputs) or axis >= len(inputs[index][1].shape):
+            return match[0]
+        name, spec = inputs[index]
+        return f"{spec.shape[axis]} (input {name!r}, axis {axis})"
+
+    return kind, _TORCH_AXIS.sub(name_axis, text)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and what it was raised from, outermost first."""
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        yield cause
+        cause = cause.__cause__
+
+
+def _frames(error: Exception, limit: int = 3) -> list[traceback.FrameSummary]:
+    """The innermost frames of the user's own code, of the root cause first; else those of the framework."""
+    foreign: list[traceback.FrameSummary] = []
+    for cause in reversed(list(_causes(error))):
+        frames = [f for f in traceback.extract_tb(cause.__traceback__) if not f.filename.startswith(_PACKAGE)]
+        own = [f for f in frames if origin_of_path(f.filename) is Origin.USER and os.path.exists(f.filename)]
+        if own:
+            return own[-limit:]
+        foreign = foreign or frames[-limit:]
+    return foreign
