@@ -8,13 +8,14 @@ from typing import Any, cast
 from pytest_onnxprep.artifacts.onnx_model import OnnxModel
 from pytest_onnxprep.checks import parity as parity_check
 from pytest_onnxprep.checks.case import Case
-from pytest_onnxprep.errors import ParityError
+from pytest_onnxprep.errors import ParityError, own_frames_hidden
 from pytest_onnxprep.runtime.latency import LatencyMeasurement, measure
 from pytest_onnxprep.runtime.session import make_session
 from pytest_onnxprep.spec.check_requests import read_latency, read_parity
 from pytest_onnxprep.spec.verdict import CheckResult, Verdict
 
 
+@own_frames_hidden
 def assert_parity(
     model: OnnxModel, atol: float | None = None, rtol: float | None = None, *, samples: Any = None, **options: Any
 ) -> CheckResult:
@@ -34,7 +35,6 @@ def assert_parity(
         ParityError: the model does not match; ``.result.figures`` holds the smallest failing example.
         SpecError: a malformed argument.
     """
-    __tracebackhide__ = True
     from pytest_onnxprep.checks.prepare import load_samples
 
     request = read_parity(atol, rtol, **options)
@@ -44,6 +44,7 @@ def assert_parity(
     return result
 
 
+@own_frames_hidden
 def measure_latency(
     model: OnnxModel,
     *,

@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
-from typing import Self
+import functools
+from collections.abc import Callable
+from typing import ParamSpec, Self, TypeVar
 
 from pytest_onnxprep.spec.errors import SpecError, closest
 from pytest_onnxprep.spec.verdict import CheckResult, Verdict
@@ -69,6 +71,24 @@ class Inconclusive(Finding):
     """A check could not tell, under ``--onnxprep-on-inconclusive=fail``."""
 
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def own_frames_hidden(function: Callable[P, R]) -> Callable[P, R]:
+    """Let what this package raises on purpose end at the caller's own line: our frames would only hide it."""
+
+    @functools.wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        __tracebackhide__ = True
+        try:
+            return function(*args, **kwargs)
+        except (Finding, OnnxPrepError, SpecError) as error:
+            raise error.with_traceback(None) from None
+
+    return wrapper
+
+
 __all__ = [
     "CacheError",
     "ContractViolation",
@@ -84,4 +104,5 @@ __all__ = [
     "SourceError",
     "SpecError",
     "closest",
+    "own_frames_hidden",
 ]

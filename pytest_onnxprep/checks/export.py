@@ -19,7 +19,10 @@ def run(case: Case) -> CheckResult:
         "operators": dict(model.operators.most_common()),
         "path": str(model.path),
     }
+    if not model.provenance.get("cacheable", True):
+        figures["cacheable"] = False
     made = "taken as it is" if seconds is None else f"exported in {seconds:.1f} s{' (cached)' if model.cached else ''}"
-    return CheckResult(
-        Verdict.PASS, f"{made}: opset {model.opset}, {model.node_count} nodes, {model.size_bytes / 1e6:.3g} MB", figures
-    )
+    summary = f"{made}: opset {model.opset}, {model.node_count} nodes, {model.size_bytes / 1e6:.3g} MB"
+    if "cacheable" in figures:
+        summary += "; exported anew in every run: the model holds something that cannot be described (an open file, a socket)"
+    return CheckResult(Verdict.PASS, summary, figures)

@@ -32,7 +32,7 @@ def run(case: Case) -> CheckResult:
         failure = _samples(run) or _search(run)
         if failure is not None:
             smallest = shrink(failure.example, run.still_fails, run.maker)
-            failure = (run.check(smallest) if smallest != failure.example else None) or failure
+            failure = (run.check(smallest, counted=False) if smallest != failure.example else None) or failure
     except Finding as finding:
         return finding.result
     finally:

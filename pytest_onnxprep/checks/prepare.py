@@ -119,4 +119,5 @@ def _check_dims(name: str, feeds: Feeds, signature: Signature) -> None:
 def _to_numpy(value: Any) -> np.ndarray:
     if hasattr(value, "detach"):
         value = value.detach().cpu()
-    return np.ascontiguousarray(np.asarray(value))
+    array: np.ndarray = np.asarray(value)
+    return np.ascontiguousarray(array).reshape(array.shape)  # it makes one element of a lone number

@@ -165,9 +165,9 @@ def _tightest(error: np.ndarray, magnitude: np.ndarray, atol: float, rtol: float
     over = error > atol
     if np.any(over & (magnitude == 0)):
         return needed_atol, None
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.where(over, (error - atol) / magnitude, 0.0)
-    return needed_atol, float(np.max(ratio))
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        needed_rtol = float(np.max(np.where(over, (error - atol) / magnitude, 0.0)))
+    return needed_atol, needed_rtol if np.isfinite(needed_rtol) else None  # a subnormal reference: as good as zero
 
 
 def _clash_text(expected: float, actual: float) -> str:

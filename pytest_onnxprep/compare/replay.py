@@ -44,7 +44,12 @@ failed = False
 for name, want in expected.items():
     got = actual.get(name)
     atol, rtol = case["tolerance"].get(name, [0.0, 0.0])
-    if got is None or got.dtype.kind != want.dtype.kind or got.shape != want.shape:
+    if got is not None and got.dtype.kind in "OSU" and want.dtype.kind == "U":
+        got = got.astype(str)
+    elif got is not None and got.dtype.name == "bfloat16":
+        got = got.astype("f4")
+    same_type = got is not None and (got.dtype == want.dtype or got.dtype.kind == want.dtype.kind == "U")
+    if not same_type or got.shape != want.shape:
         found = None if got is None else (got.dtype, got.shape)
         print(f"{{name}}: {{found}}, the framework has {{want.dtype, want.shape}}")
         failed = True
@@ -95,7 +100,8 @@ def write_replay(
         names = {"feeds.npz": _save(made / "feeds.npz", feeds), "expected.npz": _save(made / "expected.npz", expected)}
         case = {"names": names, "tolerance": {name: _tolerance(name, array, rule) for name, array in expected.items()}}
         (made / "case.json").write_text(json.dumps(case, indent=2), encoding="utf-8")
-        (made / "replay.py").write_text(_SCRIPT.format(title=title.replace('"""', "'''")), encoding="utf-8")
+        shown = title.replace("\\", "\\\\").replace('"""', "'''")
+        (made / "replay.py").write_text(_SCRIPT.format(title=shown), encoding="utf-8")
         made.chmod(0o755)
         if folder.exists():
             shutil.rmtree(folder)

@@ -32,9 +32,7 @@ class Chatter:
         """Warnings first (they name what was frozen), then logs and prints; long output is cut in the middle."""
         printed = [plain(line) for line in (self.printed.getvalue() + self.native).splitlines() if line.strip()]
         lines = [
-            line
-            for line in [*dict.fromkeys([*self.warnings, *self.logged]), *printed]
-            if _NOISE.search(line) is None
+            line for line in [*dict.fromkeys([*self.warnings, *self.logged]), *printed] if _NOISE.search(line) is None
         ]
         if len(lines) > _MAX_LINES:
             half = _MAX_LINES // 2

@@ -15,6 +15,7 @@ from pytest_onnxprep.artifacts.onnx_model import DEFAULT_DOMAINS, all_nodes, ops
 from pytest_onnxprep.errors import ContractViolation, ExportFailed
 from pytest_onnxprep.runtime.session import make_session, session_types
 from pytest_onnxprep.sources.load import one_line
+from pytest_onnxprep.sources.onnx_file import external_files
 from pytest_onnxprep.spec.signature import Signature
 from pytest_onnxprep.spec.tensor import TensorSpec
 
@@ -44,6 +45,7 @@ def check_contract(
         ContractViolation: it is valid, but not what was declared; the message lists every breach.
     """
     proto = _read(path)
+    external_files(path)  # a file that points out of its folder is refused before anybody follows it
     _check_operators(proto)
     _check_validity(path)
     inputs, outputs = _load(path, provider)
@@ -137,14 +139,27 @@ def _tensor_breaches(kind: str, found: Any, declared: Any) -> list[str]:
     names = [tensor.name for tensor in found]
     wanted = list(declared)
     if names != wanted:
-        swapped = " in another order" if sorted(names) == sorted(wanted) else ""
-        return [f"{kind}s are {', '.join(names) or 'none'}{swapped}; declared: {', '.join(wanted) or 'none'}"]
+        found_names, declared_names = (", ".join(some) or "none" for some in (names, wanted))
+        return [f"{kind}s are {found_names}; declared: {declared_names}{_why(names, wanted)}"]
     breaches: list[str] = []
     for tensor in found:
         spec = declared[tensor.name]
         if spec is not None:
             breaches += _one_tensor(kind, tensor, spec)
     return breaches
+
+
+def _why(names: list[str], wanted: list[str]) -> str:
+    """What differs between two lists of names, and the usual reason for it."""
+    missing = [name for name in wanted if name not in names]
+    extra = [name for name in names if name not in wanted]
+    if missing and extra:
+        return ""
+    if missing:
+        return f" (the file lacks {', '.join(missing)}: converters drop what no output depends on)"
+    if extra:
+        return f" (nobody declared {', '.join(extra)}: a constant that was not frozen, or one more output of the model)"
+    return " (the same, in another order)" if sorted(names) == sorted(wanted) else " (a name occurs twice)"
 
 
 def _one_tensor(kind: str, tensor: Any, spec: TensorSpec) -> list[str]:

@@ -18,7 +18,9 @@ _LONGEST = 3000
 _SUMMARY_LIMIT = 300
 
 #: torch's dynamo exporter puts its advice first, and what happened last.
-_TORCH_SUMMARY = re.compile(r"## Exception summary\s+<class '([\w.]+)'>: (.*?)\s*(?:\(Refer to the full stack trace|\Z)", re.S)
+_TORCH_SUMMARY = re.compile(
+    r"## Exception summary\s+<class '([\w.]+)'>: (.*?)\s*(?:\(Refer to the full stack trace|\Z)", re.S
+)
 #: How torch.export names an axis of the flat module's inputs.
 _TORCH_AXIS = re.compile(r"inputs\['tensors'\]\[(\d+)\]\.shape\[(\d+)\]")
 
@@ -68,7 +70,9 @@ def export_failed(info: ExporterInfo, job: ExportJob, error: Exception, chatter:
     hints = "".join(f"\n{hint}" for mark, hint in _HINTS if mark in text)
     frames = "".join(f"    {f.filename}:{f.lineno} in {f.name}: {f.line or ''}\n" for f in _frames(error))
     where = f"\nraised at\n{frames}" if frames else ""
-    return ExportFailed.fail(f"{what}: {kind}: {headline}", f"{what}.\n\n{kind}: {text}\n{hints}{where}", sections(chatter))
+    return ExportFailed.fail(
+        f"{what}: {kind}: {headline}", f"{what}.\n\n{kind}: {text}\n{hints}{where}", sections(chatter)
+    )
 
 
 def sections(chatter: Chatter) -> tuple[tuple[str, str], ...]:
@@ -104,12 +108,12 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _frames(error: Exception, limit: int = 3) -> list[traceback.FrameSummary]:
-    """The innermost frames of the user's own code, of the root cause first; else those of the framework."""
+    """The innermost frames of the user's own code, of the root cause first; else the converter's own."""
     foreign: list[traceback.FrameSummary] = []
     for cause in reversed(list(_causes(error))):
         frames = [f for f in traceback.extract_tb(cause.__traceback__) if not f.filename.startswith(_PACKAGE)]
         own = [f for f in frames if origin_of_path(f.filename) is Origin.USER and os.path.exists(f.filename)]
         if own:
             return own[-limit:]
-        foreign = foreign or frames[-limit:]
+        foreign = foreign or frames[-1:]
     return foreign

@@ -38,7 +38,7 @@ def _write(dims: Any, declared: tuple[DimExpr, ...], renames: dict[str, DimExpr]
         return False
     changed = False
     for dim, wanted in zip(dims, declared, strict=True):
-        if dim.HasField("dim_value") or dim.dim_param == str(wanted):
+        if dim.HasField("dim_value") or (dim.dim_param == str(wanted) and not wanted.is_static):
             continue
         if dim.dim_param:
             renames.setdefault(dim.dim_param, wanted)

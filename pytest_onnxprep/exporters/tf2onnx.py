@@ -6,12 +6,18 @@ names only when they are returned as a dict.
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any, cast
 
+from pytest_onnxprep.artifacts.onnx_model import tensor_bytes
 from pytest_onnxprep.errors import SourceError
-from pytest_onnxprep.exporters.job import ExportJob
+from pytest_onnxprep.exporters.job import EXTERNAL_DATA_BYTES, ExportJob
 from pytest_onnxprep.sources.keras_model import KerasSource
 from pytest_onnxprep.sources.tensorflow_function import TfFunctionSource
+
+#: What TensorFlow takes as the name of a node.
+_NODE_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
 
 _RESERVED = frozenset({"function", "input_signature", "opset", "output_path"})
 
@@ -31,7 +37,7 @@ def export(job: ExportJob) -> None:
     names = list(job.signature.inputs)
     declared = [
         tf.TensorSpec([int(str(dim)) if dim.is_static else None for dim in spec.shape], spec.dtype, name=name)
-        for name, spec in job.signature.inputs.items()
+        for name, spec in zip(_node_names(names), job.signature.inputs.values(), strict=True)
     ]
 
     def flat(*tensors: Any) -> dict[str, Any]:
@@ -42,10 +48,16 @@ def export(job: ExportJob) -> None:
     function = tf.function(flat, input_signature=declared, autograph=False)
     frozen = _Frozen(function.get_concrete_function(), len(declared))
     model, _ = tf2onnx.convert.from_function(frozen, input_signature=declared, opset=job.variant.opset, **options)
-    _restore_names(model, names, job.output_names)
+    _restore_names(model.graph, model.graph.input, dict(zip(_node_names(names), names, strict=True)))
+    _restore_names(model.graph, model.graph.output, {name: name for name in job.output_names})
+    _save(model, job.path)
+
+
+def _save(model: Any, path: Path) -> None:
     import onnx
 
-    onnx.save(model, str(job.path))
+    large = sum(map(tensor_bytes, model.graph.initializer)) > EXTERNAL_DATA_BYTES
+    onnx.save(model, str(path), save_as_external_data=large, location=f"{path.name}.data" if large else None)
 
 
 class _Frozen:
@@ -72,22 +84,27 @@ class _Frozen:
         return getattr(self._concrete, name)
 
 
-def _restore_names(model: Any, inputs: list[str], outputs: list[str]) -> None:
-    """Put outputs into the declared order (a dict comes back sorted by name) and inputs likewise."""
-    for values, wanted in ((model.graph.input, inputs), (model.graph.output, outputs)):
-        by_name = {value.name.split(":")[0]: value for value in values}
-        if set(by_name) != set(wanted):
-            continue  # the contract check will say what is missing
-        ordered = [by_name[name] for name in wanted]
-        renames = {value.name: name for name, value in zip(wanted, ordered, strict=True) if value.name != name}
-        copies = [type(value)() for value in ordered]
-        for copy, value in zip(copies, ordered, strict=True):
-            copy.CopyFrom(value)
-            copy.name = renames.get(value.name, value.name)
-        del values[:]
-        values.extend(copies)
-        if renames:
-            _rename(model.graph, renames)
+def _node_names(names: list[str]) -> list[str]:
+    """The inputs' names as far as TensorFlow takes them."""
+    return [name if _NODE_NAME.fullmatch(name) else f"input_{index}" for index, name in enumerate(names)]
+
+
+def _restore_names(graph: Any, values: Any, wanted: dict[str, str]) -> None:
+    """Put inputs or outputs into the declared order (a dict comes back sorted by name) under the declared names."""
+    by_name = {value.name.split(":")[0]: value for value in values}
+    if set(by_name) != set(wanted):
+        return  # the contract check will say what is missing
+    renames = {by_name[found].name: name for found, name in wanted.items() if by_name[found].name != name}
+    copies = []
+    for found, name in wanted.items():
+        copy = type(by_name[found])()
+        copy.CopyFrom(by_name[found])
+        copy.name = name
+        copies.append(copy)
+    del values[:]
+    values.extend(copies)
+    if renames:
+        _rename(graph, renames)
 
 
 def _rename(graph: Any, renames: dict[str, str]) -> None:

@@ -63,7 +63,8 @@ def example_tensors(job: ExportJob) -> tuple[Any, ...]:
 def needs_external_data(job: ExportJob) -> bool:
     """Whether the weights are too large for one protobuf file."""
     tensors = [*job.source.model.parameters(), *job.source.model.buffers()]
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors) > EXTERNAL_DATA_BYTES
+    size: int = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    return size > EXTERNAL_DATA_BYTES
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pytest_onnxprep.exporters.job import ExportJob
 from pytest_onnxprep.exporters.torch_common import RESERVED, example_tensors, flat_module, module_kept
 
@@ -20,7 +22,8 @@ def export(job: ExportJob) -> None:
         if job.source.unsuited():
             # The exporter's own tracer cannot enter a ScriptModule below the top; torch.jit.trace can, and keeps its
             # branches and loops.
-            module = torch.jit.trace(module, examples, check_trace=False, strict=False)
+            trace: Any = torch.jit.trace
+            module = trace(module, examples, check_trace=False, strict=False)
         torch.onnx.export(
             module,
             examples,

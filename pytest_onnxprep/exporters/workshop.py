@@ -87,11 +87,13 @@ class Workshop:
         variant = self._settled(source, variant, artifact)
         if not source.built():  # its fingerprint would know nothing of the weights
             trace_run(source, signature, _example(signature) if feeds is None else feeds)
-        key = self._key(source, signature, variant, domains, feeds, artifact)
+        key, stable = self._key(source, signature, variant, domains, feeds, artifact)
         made = self._made.get(key)
         if made is None:
             try:
                 made = self._export(key, source, signature, variant, domains, feeds, artifact)
+                if not stable:
+                    made.provenance = {**made.provenance, "cacheable": False}
             except Finding as finding:
                 made = finding
             self._made[key] = made
@@ -120,8 +122,11 @@ class Workshop:
         domains: tuple[str, ...],
         feeds: Mapping[str, np.ndarray] | None,
         artifact: Path | None,
-    ) -> str:
-        """Everything that can change the file. Whatever has no stable description makes the key unique: a miss."""
+    ) -> tuple[str, bool]:
+        """Everything that can change the file, and whether all of it has a description that another process shares.
+
+        What has none (an open file, a socket, a C object that cannot be pickled) makes the key this process's own: a miss.
+        """
         fingerprint = source.fingerprint()
         options = state_digest(dict(variant.options))
         made_by = code_digest([signature.generate]) if signature.generate is not None else None
@@ -129,9 +134,14 @@ class Workshop:
         values = state_digest({name: spec.values for name, spec in signature.inputs.items()})
         given = state_digest(dict(feeds)) if feeds is not None else None
         parts = [fingerprint, options, examples, *(part for part in (made_by, given) if part is not None)]
+        stable = all(part.stable for part in parts)
         packages = catalog.find(variant.exporter or "none").packages
         description = {
-            "source": [source.framework, *(part.hexdigest for part in parts), values.hexdigest if values.stable else ""],
+            "source": [
+                source.framework,
+                *(part.hexdigest for part in parts),
+                values.hexdigest if values.stable else "",
+            ],
             "signature": signature.canonical(),
             "order": [list(signature.inputs), list(signature.outputs or {})],
             "variant": [variant.exporter, variant.opset],
@@ -141,10 +151,10 @@ class Workshop:
             "python": platform.python_version(),
             "machine": platform.machine(),
             "plugin": own_digest(),
-            "salt": "" if all(part.stable for part in parts) else _process_salt(),
+            "salt": "" if stable else _process_salt(),
         }
         text = json.dumps(description, sort_keys=True)
-        return hashlib.blake2b(text.encode(), digest_size=20).hexdigest()
+        return hashlib.blake2b(text.encode(), digest_size=20).hexdigest(), stable
 
     def _export(
         self,

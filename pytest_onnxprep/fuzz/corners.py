@@ -32,7 +32,7 @@ def _candidates(dims: Mapping[str, Dim], traced: Sizes) -> Iterator[Sizes]:
     yield dict(traced)
     if not dims:
         return
-    smallest = {name: max(dim.smallest, min(1, dim.largest)) for name, dim in dims.items()}
+    smallest = {name: dim.smallest_filled for name, dim in dims.items()}
     yield dict(smallest)
     yield {name: dim.largest for name, dim in dims.items()}
     for pick in range(5):

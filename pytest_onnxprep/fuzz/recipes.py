@@ -78,7 +78,7 @@ def _floats(recipe: str, spec: TensorSpec, shape: Shape, rng: Rng) -> np.ndarray
     values = _float_values(recipe, spec, shape, rng, wide)
     if spec.low is not None or spec.high is not None:
         values = np.clip(values, spec.low, spec.high)
-    return np.ascontiguousarray(values.astype(_dtype(spec.dtype), copy=False))
+    return _writable(values.astype(_dtype(spec.dtype), copy=False), shape)
 
 
 def _float_values(recipe: str, spec: TensorSpec, shape: Shape, rng: Rng, wide: Any) -> Any:
@@ -94,7 +94,7 @@ def _float_values(recipe: str, spec: TensorSpec, shape: Shape, rng: Rng, wide: A
         return np.where(rng.random(shape) < 0.5, wide(low), wide(high))
     if recipe == "ramp":
         return np.linspace(low, high, int(np.prod(shape)), dtype=wide).reshape(shape)
-    normal = rng.standard_normal(shape, dtype=wide)
+    normal = np.asarray(rng.standard_normal(shape, dtype=wide))
     if recipe == "repeated":
         return np.broadcast_to(normal[:1], shape) if shape and shape[0] else normal
     if recipe == "ties":
@@ -128,40 +128,53 @@ def _special(values: np.ndarray, rng: Rng) -> np.ndarray:
 
 
 def _integers(recipe: str, spec: TensorSpec, shape: Shape, rng: Rng) -> np.ndarray:
+    """Drawn in the dtype itself: the range of uint64 fits no other."""
     info = np.iinfo(spec.dtype)
-    low = int(spec.low) if spec.low is not None else max(info.min, 0 if spec.high is None or spec.high > 0 else -10)
-    high = int(spec.high) if spec.high is not None else min(int(info.max), low + 10)
+    low, high = _integer_range(spec, int(info.min), int(info.max) + 1)
     bound = spec.low is not None or spec.high is not None
-    values = _integer_values(recipe, low, high, shape, rng, bound, info)
-    if bound:
-        values = np.clip(values, low, high - 1)
-    return np.ascontiguousarray(values.astype(spec.dtype, copy=False))
+    # What a recipe may not leave: the declared range, or the dtype's.
+    ends = (low, high - 1) if bound else (int(info.min), int(info.max))
+    return _writable(_integer_values(recipe, low, high, ends, shape, rng, np.dtype(spec.dtype)), shape)
+
+
+def _integer_range(spec: TensorSpec, first: int, beyond: int) -> tuple[int, int]:
+    """The declared range, ``high`` exclusive; an open end is ten numbers away, at 0 where that is legal."""
+    if spec.low is not None:
+        return int(spec.low), int(spec.high) if spec.high is not None else min(beyond, int(spec.low) + 10)
+    if spec.high is None:
+        return max(first, 0), min(beyond, 10)
+    high = int(spec.high)
+    return max(first, 0 if high > 0 else high - 10), high
 
 
 def _integer_values(
-    recipe: str,
-    low: int,
-    high: int,
-    shape: Shape,
-    rng: Rng,
-    bound: bool,
-    info: np.iinfo[np.integer[np.typing.NBitBase]],
+    recipe: str, low: int, high: int, ends: tuple[int, int], shape: Shape, rng: Rng, dtype: np.dtype[Any]
 ) -> np.ndarray:
     if recipe in ("zeros", "ones"):
-        return np.full(shape, int(recipe == "ones"), np.int64)
+        return np.full(shape, _clip(int(recipe == "ones"), ends), dtype)
     if recipe == "ends":
-        first, last = (low, high - 1) if bound else (int(info.min), int(info.max))
-        return np.where(rng.random(shape) < 0.5, first, last)
+        return np.where(rng.random(shape) < 0.5, np.array(ends[0], dtype), np.array(ends[1], dtype))
     if recipe == "signed":
-        return rng.integers(max(-10, int(info.min)), 11, shape)
+        return np.asarray(rng.integers(_clip(-10, ends), _clip(10, ends), shape, dtype, endpoint=True))
     if recipe == "ramp":
-        return low + np.arange(int(np.prod(shape))).reshape(shape) % max(1, high - low)
+        steps = np.arange(int(np.prod(shape)), dtype=np.uint64) % np.uint64(max(1, min(high - low, 1 << 63)))
+        return (steps.astype(dtype) + np.array([low], dtype)).reshape(shape)
     if recipe == "ties":
-        return rng.integers(low, min(high, low + 2), shape)
-    values = rng.integers(low, high, shape)
+        return np.asarray(rng.integers(low, min(high, low + 2), shape, dtype))
+    values = np.asarray(rng.integers(low, high, shape, dtype))
     if recipe == "repeated" and shape and shape[0]:
         return np.broadcast_to(values[:1], shape)
     return values
+
+
+def _clip(value: int, ends: tuple[int, int]) -> int:
+    return min(max(value, ends[0]), ends[1])
+
+
+def _writable(values: Any, shape: Shape) -> np.ndarray:
+    """Contiguous and writable, without numpy's habit of making one element of a 0-d array's own shape."""
+    array: np.ndarray = np.require(np.asarray(values).reshape(shape), requirements=["C", "W"])
+    return array
 
 
 # masks and words ------------------------------------------------------------------------------------------------
@@ -198,4 +211,5 @@ _WORDS = ["", "a", "edge", "model", "ONNX", "grüße", "日本", "two words"]
 
 
 def _words(shape: Shape, rng: Rng) -> np.ndarray:
-    return np.array(_WORDS, dtype=object)[rng.integers(0, len(_WORDS), shape)].reshape(shape)
+    chosen: np.ndarray = np.array(_WORDS, dtype=object)[rng.integers(0, len(_WORDS), int(np.prod(shape)))]
+    return chosen.reshape(shape)

@@ -48,7 +48,7 @@ def shrink(
 def _simpler(example: Example, maker: Maker) -> Iterator[Example]:
     """Candidates simpler than ``example``, the boldest first."""
     dims = maker.signature.dims
-    smallest = {name: _floor(dim) for name, dim in dims.items()}
+    smallest = {name: dim.smallest_filled for name, dim in dims.items()}
     if dict(example.sizes) != smallest:
         yield from _legal(Example(smallest, example.recipes, example.seed), maker)
     for name, dim in dims.items():
@@ -68,14 +68,9 @@ def _simpler(example: Example, maker: Maker) -> Iterator[Example]:
         yield Example(example.sizes, example.recipes, 0)
 
 
-def _floor(dim: Dim) -> int:
-    """The smallest non-empty size."""
-    return dim.smallest or min(dim.multiple_of, dim.largest)
-
-
 def _smaller(size: int, dim: Dim) -> Iterator[int]:
     """The smallest size, then halving steps towards ``size``, then one step less."""
-    low, step = _floor(dim), dim.multiple_of
+    low, step = dim.smallest_filled, dim.multiple_of
     gap = (size - low) // step
     seen = set()
     while gap > 0:

@@ -13,7 +13,7 @@ import pytest
 from pytest_onnxprep.artifacts.onnx_model import OnnxModel
 from pytest_onnxprep.artifacts.store import Store
 from pytest_onnxprep.checks.prepare import build_signature, example_feeds, load_samples
-from pytest_onnxprep.errors import ExporterError, SourceError
+from pytest_onnxprep.errors import ExporterError, SourceError, own_frames_hidden
 from pytest_onnxprep.exporters.workshop import Workshop
 from pytest_onnxprep.plugin.keys import ENGINE
 from pytest_onnxprep.plugin.options import no_cache, option
@@ -77,9 +77,9 @@ class Engine:
     def exporter(self, base: Path) -> Callable[..., OnnxModel]:
         """The function behind the fixture ``onnx_exporter``."""
 
+        @own_frames_hidden
         def onnx_exporter(source: Any, **arguments: Any) -> OnnxModel:
             """Export ``source`` and return its `OnnxModel`; takes the arguments of ``@onnx_export``."""
-            __tracebackhide__ = True
             request = read_export(source, **arguments)
             if len(request.exporters) * len(request.opsets) * len(request.options) != 1:
                 raise ExporterError(

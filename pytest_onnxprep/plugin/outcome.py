@@ -27,7 +27,9 @@ def attach_record(item: Any, call: pytest.CallInfo[None], report: pytest.TestRep
         "figures": _plain(dict(result.figures)),
         "duration_s": round(call.duration, 6),
     }
-    report.user_properties += [("onnxprep_verdict", result.verdict.value), ("onnxprep_summary", result.summary)]
+    told = [("onnxprep_verdict", result.verdict.value), ("onnxprep_summary", result.summary)]
+    report.user_properties += told
+    item.user_properties += told  # JUnit XML takes them from the report of the teardown
 
 
 def status(report: Any, record: dict[str, Any]) -> tuple[str, str, Any] | None:

@@ -12,16 +12,15 @@ from pytest_onnxprep.plugin.options import option
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
 
-    from pytest_onnxprep.report.records import Record
-
 
 def write_summary(reporter: TerminalReporter, config: pytest.Config) -> None:
     """Print a row per variant, then what failed or could not be told."""
     from pytest_onnxprep.report.records import rows
     from pytest_onnxprep.report.terminal import table
 
+    records = config.stash[RECORDS]
     reporter.section("onnxprep", sep="=")
-    for text, colour in table(rows(config.stash[RECORDS]), reporter._tw.fullwidth):
+    for text, colour in table(rows(records), reporter._tw.fullwidth):
         reporter.write_line(text, **({colour: True} if colour else {}))
     for name in ("json", "markdown"):
         path = option(config, name)

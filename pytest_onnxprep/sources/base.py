@@ -86,7 +86,9 @@ class Source(ABC):
 Expand = Callable[[Any], Iterator[tuple[str, Any]] | None]
 
 
-def flatten_outputs(value: Any, is_tensor: Callable[[Any], bool], expand: Expand | None = None) -> list[tuple[str, Any]]:
+def flatten_outputs(
+    value: Any, is_tensor: Callable[[Any], bool], expand: Expand | None = None
+) -> list[tuple[str, Any]]:
     """Flatten a model's result into ``(name, tensor)`` pairs.
 
     A lone tensor is ``output``; items of a list or tuple are ``output_0``, ``output_1``, ...; mappings, dataclasses

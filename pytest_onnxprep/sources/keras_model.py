@@ -131,7 +131,9 @@ class KerasSource(Source):
         """Weights by value, the config, what the user's layers hold besides, and the code of their classes."""
         digest = hashlib.blake2b(digest_size=20)
         for variable in self.model.variables:
-            array = np.asarray(variable)
+            if variable.name == "seed_generator_state":  # drawn anew in every process; dropout is off here
+                continue
+            array = variable.numpy()
             digest.update(f"{variable.name}:{array.dtype}:{array.shape}".encode())
             digest.update(np.ascontiguousarray(array).tobytes())
         layers = [self.model, *self.model._flatten_layers(include_self=False)]
@@ -158,7 +160,7 @@ class KerasSource(Source):
 
     def state(self) -> dict[str, np.ndarray]:
         """Copies of the non-trainable variables: running statistics, counters, RNN state."""
-        return {variable.path: np.array(variable) for variable in self.model.non_trainable_variables}
+        return {variable.path: variable.numpy().copy() for variable in self.model.non_trainable_variables}
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
         """Assign the non-trainable variables back."""

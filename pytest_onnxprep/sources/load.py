@@ -96,8 +96,8 @@ def _call(factory: Callable[[], Any]) -> Any:
     required = _required_parameters(factory)
     if required:
         raise SourceError(
-            f"factory {describe(factory)} needs arguments ({', '.join(required)}); a zero-argument factory is accepted: "
-            "wrap it in a lambda or functools.partial"
+            f"factory {describe(factory)} needs arguments ({', '.join(required)}); a zero-argument factory is "
+            "accepted: wrap it in a lambda or functools.partial"
         )
     try:
         return factory()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pytest_onnxprep.errors import ReferenceRefused, SourceError
+from pytest_onnxprep.errors import ReferenceRefused, SourceError, SpecError
 from pytest_onnxprep.sources.base import Arrays, Feeds, Source, name_outputs
+from pytest_onnxprep.sources.load import one_line
 from pytest_onnxprep.sources.source_code import Digest
-from pytest_onnxprep.spec.shape import DimExpr
+from pytest_onnxprep.spec.shape import DimExpr, parse_dim
 from pytest_onnxprep.spec.signature import Signature
 from pytest_onnxprep.spec.tensor import TensorSpec
 
@@ -20,6 +23,7 @@ class OnnxFileSource(Source):
     framework = "onnx"
 
     def __init__(self, path: Path) -> None:
+        external_files(path)  # before ONNX Runtime follows where the file points
         self.model = path
         self.label = f"{path.name} (ONNX file)"
         self._session: Any = None
@@ -47,8 +51,7 @@ class OnnxFileSource(Source):
         specs = {}
         for name, dtype, shape in inputs:
             dims = tuple(
-                DimExpr(size) if isinstance(size, int) else DimExpr(dim_name(size, name, axis))
-                for axis, size in enumerate(shape)
+                DimExpr(size) if isinstance(size, int) else _dim(size, name, axis) for axis, size in enumerate(shape)
             )
             specs[name] = TensorSpec(dtype, dims)
         return Signature(specs)
@@ -59,7 +62,7 @@ class OnnxFileSource(Source):
         try:
             values = self.session.run(names, dict(feeds))
         except Exception as error:
-            raise ReferenceRefused(f"{type(error).__name__}: {error}") from error
+            raise ReferenceRefused(f"{type(error).__name__}: {one_line(error)}") from error
         return dict(name_outputs(list(zip(names, values, strict=True)), signature, self.label))
 
     def fingerprint(self) -> Digest:
@@ -73,12 +76,13 @@ class OnnxFileSource(Source):
         return Digest(digest.hexdigest(), True)
 
 
-def dim_name(symbol: str | None, tensor: str, axis: int) -> str:
-    """A dim name for a symbol of an ONNX file; ``<tensor>_dim<axis>`` where it has none that is an identifier."""
-    if symbol and symbol.isidentifier() and not symbol.startswith("unk__"):
-        return symbol
+def _dim(symbol: str | None, tensor: str, axis: int) -> DimExpr:
+    """A symbol of an ONNX file (``past + seq`` too); ``<tensor>_dim<axis>`` where it says nothing."""
+    if symbol and not symbol.startswith("unk__"):
+        with suppress(SpecError):
+            return parse_dim(symbol)
     stem = "".join(character if character.isalnum() else "_" for character in tensor)
-    return f"{stem}_dim{axis}"
+    return DimExpr(f"{stem}_dim{axis}")
 
 
 def external_files(path: Path) -> set[Path]:
@@ -92,24 +96,41 @@ def external_files(path: Path) -> set[Path]:
     try:
         proto = onnx.load(str(path), load_external_data=False)
     except Exception as error:
-        raise SourceError(f"{str(path)!r} is not a readable ONNX file: {error}") from error
+        raise SourceError(f"{str(path)!r} is not a readable ONNX file: {one_line(error)}") from error
     found: set[Path] = set()
     folder = path.parent.resolve()
-    for tensor in _tensors(proto.graph):
+    for tensor in _tensors(proto):
         for entry in tensor.external_data:
             if entry.key == "location":
                 target = (folder / entry.value).resolve()
                 if not target.is_relative_to(folder):
-                    raise SourceError(f"{str(path)!r}: tensor {tensor.name!r} points outside its folder: {entry.value!r}")
+                    raise SourceError(
+                        f"{str(path)!r} is refused: tensor {tensor.name!r} keeps its data outside the file's folder, "
+                        f"at {entry.value!r}; copy the data beside the file and save it with a plain file name"
+                    )
                 found.add(target)
     return found
 
 
-def _tensors(graph: Any) -> Any:
+def _tensors(proto: Any) -> Iterator[Any]:
+    """Every tensor a model holds, wherever data may be kept outside the file."""
+    yield from _of_graph(proto.graph)
+    for function in proto.functions:
+        yield from _of_nodes(function.node)
+
+
+def _of_graph(graph: Any) -> Iterator[Any]:
     yield from graph.initializer
-    for node in graph.node:
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+    yield from _of_nodes(graph.node)
+
+
+def _of_nodes(nodes: Any) -> Iterator[Any]:
+    for node in nodes:
         for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            if attribute.HasField("g"):
-                yield from _tensors(attribute.g)
+            yield from (attribute.t, *attribute.tensors)
+            for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+                yield from (sparse.values, sparse.indices)
+            for graph in (attribute.g, *attribute.graphs):
+                yield from _of_graph(graph)

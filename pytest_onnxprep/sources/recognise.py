@@ -11,7 +11,13 @@ _CLASSES: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
     ("transformers", (("transformers.modeling_utils", "PreTrainedModel"),)),
     ("torch", (("torch.nn.modules.module", "Module"),)),
     ("keras", (("keras.src.models.model", "Model"),)),
-    ("tensorflow", (("tensorflow.python.eager.polymorphic_function.polymorphic_function", "Function"),)),
+    (
+        "tensorflow",
+        (
+            ("tensorflow.python.eager.polymorphic_function.polymorphic_function", "Function"),
+            ("tensorflow.python.eager.polymorphic_function.concrete_function", "ConcreteFunction"),
+        ),
+    ),
 )
 
 #: Sources the design names that this version does not take, with what to do meanwhile.

@@ -21,7 +21,14 @@ _SERVING = "serving_default"
 
 def load(value: Any) -> Source:
     """Make a source of a ``tf.function`` or a SavedModel folder."""
-    return SavedModelSource(value) if isinstance(value, Path) else TfFunctionSource(value)
+    if isinstance(value, Path):
+        return SavedModelSource(value)
+    if not hasattr(value, "python_function"):
+        raise SourceError(
+            "a concrete function has no signature of its own and cannot be called with other shapes; accepted: the "
+            "tf.function it comes from, or the folder of the SavedModel"
+        )
+    return TfFunctionSource(value)
 
 
 class TfFunctionSource(Source):
@@ -61,7 +68,10 @@ class TfFunctionSource(Source):
 
     def call(self, tensors: Any) -> Any:
         """Call by keyword where every input is named after a parameter, else in order."""
-        if set(tensors) <= set(self._parameters()):
+        parameters = self._parameters()
+        if set(tensors) == set(parameters[: len(tensors)]):  # by keyword, TensorFlow would change names like _x
+            return self.model(*(tensors[name] for name in parameters[: len(tensors)]))
+        if set(tensors) <= set(parameters):
             return self.model(**tensors)
         return self.model(*tensors.values())
 

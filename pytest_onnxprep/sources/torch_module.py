@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import io
 import re
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -42,8 +43,8 @@ class TorchSource(Source):
         """Only the TorchScript exporter takes a module that is TorchScript itself or holds a part that is."""
         for name, module in self.model.named_modules():
             if is_script(module):
-                what = f"its submodule {name!r} is a torch.jit.ScriptModule" if name else "it is a torch.jit.ScriptModule"
-                why = f"{what}, which torch.export cannot read; use exporter='torchscript'"
+                what = f"its submodule {name!r}" if name else "it"
+                why = f"{what} is a torch.jit.ScriptModule, which torch.export cannot read; use exporter='torchscript'"
                 return {"dynamo": why, "transformers": why}
         return {}
 
@@ -86,7 +87,7 @@ class TorchSource(Source):
         """Flatten and name what the module returned; also used inside the exported graph."""
         return name_outputs(flatten_outputs(outputs, is_tensor, self.expand), signature, self.label)
 
-    def expand(self, value: Any) -> Iterator[tuple[str, Any]] | None:
+    def expand(self, value: Any) -> Iterator[tuple[str, Any]] | None:  # noqa: ARG002 - for those who override it
         """Hook for containers of a library built on torch."""
         return None
 
@@ -141,10 +142,11 @@ class TorchSource(Source):
             kind = type(module).__name__
             if not module.training:
                 continue
+            where = f"{name or kind!r} ({kind})"
             if "Dropout" in kind:
-                return f"dropout is active: {name or kind!r} ({kind}) is in train mode; call model.eval() in the factory"
+                return f"dropout is active: {where} is in train mode; call model.eval() in the factory"
             if "BatchNorm" in kind or "InstanceNorm" in kind:
-                return f"train mode: {name or kind!r} ({kind}) uses batch statistics; call model.eval() in the factory"
+                return f"train mode: {where} uses batch statistics; call model.eval() in the factory"
         return ""
 
     def _takes_keywords(self, names: tuple[str, ...]) -> bool:
@@ -201,7 +203,7 @@ def _raw_bytes(tensor: torch.Tensor) -> bytes | memoryview:
     if tensor.is_meta:
         return b"meta"
     flat = tensor.detach().cpu().contiguous().reshape(-1)
-    return memoryview(flat.view(torch.uint8).numpy()) if flat.numel() else b""
+    return flat.view(torch.uint8).numpy().data if flat.numel() else b""
 
 
 def _script_digest(module: torch.jit.ScriptModule) -> str:
@@ -209,7 +211,9 @@ def _script_digest(module: torch.jit.ScriptModule) -> str:
     import torch
 
     archive = io.BytesIO()
-    torch.jit.save(module, archive)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that torch.jit is deprecated is between the user and torch
+        torch.jit.save(module, archive)
     digest = hashlib.blake2b(digest_size=20)
     with zipfile.ZipFile(archive) as entries:
         for name in sorted(entries.namelist()):

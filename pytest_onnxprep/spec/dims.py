@@ -52,6 +52,11 @@ class Dim:
         return -(-self.min // self.multiple_of) * self.multiple_of
 
     @property
+    def smallest_filled(self) -> int:
+        """Smallest size that is not 0, where there is one."""
+        return self.smallest or min(self.multiple_of, self.largest)
+
+    @property
     def largest(self) -> int:
         """Largest size that is a multiple."""
         return self.max // self.multiple_of * self.multiple_of

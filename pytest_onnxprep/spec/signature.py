@@ -54,7 +54,7 @@ class Signature:
                 )
             if size not in self.dims[name]:
                 raise SpecError(f"{what}: {name}={size} is outside its declared range {self.dims[name]}")
-        return {name: sizes.get(name, max(dim.smallest, 1)) for name, dim in self.dims.items()}
+        return {name: sizes.get(name, dim.smallest_filled) for name, dim in self.dims.items()}
 
     def shapes(self, sizes: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
         """Concrete input shapes for these named sizes.

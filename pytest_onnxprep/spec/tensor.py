@@ -71,10 +71,26 @@ class TensorSpec:
             if empty:
                 kind = "low < high" if "int" in self.dtype else "low <= high"
                 raise SpecError(f"TensorSpec range {self.low}..{self.high} is empty; {kind} is accepted")
+        self._check_limits()
         if isinstance(self.values, str) and self.values not in RECIPES:
             raise SpecError(
                 f"unknown recipe {self.values!r}{closest(self.values, RECIPES)} "
                 f"Accepted: {', '.join(RECIPES)}, a Hypothesis strategy, or f(rng, shape) -> array."
+            )
+
+    def _check_limits(self) -> None:
+        """Refuse a range that the dtype cannot hold."""
+        if "int" not in self.dtype:
+            return
+        bits = int(self.dtype.removeprefix("u").removeprefix("int"))
+        first = 0 if self.dtype.startswith("u") else -(2 ** (bits - 1))
+        last = 2**bits + first - 1
+        low_ok = self.low is None or first <= self.low <= last
+        high_ok = self.high is None or first < self.high <= last + 1
+        if not (low_ok and high_ok):
+            raise SpecError(
+                f"TensorSpec range {self.low}..{self.high} does not fit {self.dtype}; "
+                f"low in {first}..{last} and high (exclusive) in {first + 1}..{last + 1} are accepted"
             )
 
     @property

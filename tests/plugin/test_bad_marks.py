@@ -105,17 +105,6 @@ def test_the_other_tests_of_the_file_still_run(story):
     assert outcome.result.ret == pytest.ExitCode.TESTS_FAILED
 
 
-def test_the_other_tests_still_run_under_xdist(story):
-    """A bad mark costs its own test only, in parallel too."""
-    story.write(GOOD + "\n@onnx_export(build, inputs=X, opset=99)\ndef test_bad(onnx_model): pass")
-    outcome = story.run("-n2", subprocess=True)
-
-    assert "passed" in outcome.text
-    assert outcome.verdicts == {"test_good[torchscript-opset17-export]": "pass"}
-    assert "test_story.py:" in outcome.text
-    assert outcome.result.ret != 0
-
-
 def test_a_bad_mark_of_a_class_costs_that_class(story):
     """The tests of other classes still run."""
     outcome = story(

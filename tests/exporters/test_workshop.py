@@ -1,0 +1,111 @@
+"""One export per variant: remembered while nothing changed, made again when anything did."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("onnxscript")
+
+from pytest_onnxprep.errors import ExportFailed, OnnxPrepError  # noqa: E402
+from pytest_onnxprep.exporters import workshop as workshop_module  # noqa: E402
+
+X = {"x": "float32[batch, 3]"}
+
+
+def net():
+    """The same weights every time."""
+    torch.manual_seed(0)
+    return torch.nn.Linear(3, 2).eval()
+
+
+def test_same_export_is_remembered(export):
+    """Within a run the model is the same object; in the next run it comes from the cache."""
+    first = export(net(), "torchscript", inputs=X)
+    second = export(net(), "torchscript", inputs=X)
+    export.workshop._made.clear()
+    third = export(net(), "torchscript", inputs=X)
+
+    assert second is first
+    assert (first.cached, third.cached, third.path) == (False, True, first.path)
+
+
+def _shift(module):
+    module.weight.data += 1
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments"),
+    [
+        (_shift, {}),
+        (None, {"opset": 16}),
+        (None, {"options": {"do_constant_folding": False}}),
+        (None, {"inputs": {"y": "float32[batch, 3]"}}),
+        (None, {"inputs": {"x": "float32[n, 3]"}}),
+        (None, {"dims": {"batch": (1, 5)}}),
+        (None, {"outputs": ["scores"]}),
+        (None, {"domains": ("com.microsoft",)}),
+    ],
+)
+def test_anything_that_matters_makes_another_export(export, change, arguments):
+    """Weights, opset, options, names, dims, outputs and domains are all part of the key."""
+    first = export(net(), "torchscript", inputs=X)
+    module = net()
+    if change is not None:
+        change(module)
+    second = export(module, "torchscript", **{"inputs": X, **arguments})
+
+    assert second.path != first.path
+
+
+def test_failure_is_remembered(export, monkeypatch):
+    """A failing export is tried once per run, and told to everybody who asks."""
+
+    class Broken(torch.nn.Module):
+        def forward(self, x):
+            return torch.linalg.svdvals(x)
+
+    def ask():
+        with pytest.raises(ExportFailed, match="linalg_svdvals"):
+            export(Broken().eval(), "torchscript", inputs={"x": "float32[batch, 3, 3]"})
+
+    ask()
+    monkeypatch.setattr(workshop_module, "_run_exporter", lambda *_: pytest.fail("exported again"))
+    ask()
+    export.workshop._made.clear()
+    ask()
+
+
+def test_only_the_last_models_stay_open(export, monkeypatch):
+    """A long run does not keep every model it has seen."""
+    monkeypatch.setattr(workshop_module, "_KEPT", 2)
+    for width in (1, 2, 3):
+        export(torch.nn.Linear(3, width).eval(), "torchscript", inputs=X)
+
+    assert len(export.workshop._made) == 2
+
+
+def test_provenance(export):
+    """It tells how the file came about."""
+    provenance = export(net(), "torchscript", 17, inputs=X).provenance
+
+    assert (provenance["exporter"], provenance["opset"], provenance["outputs"]) == ("torchscript", 17, ["output"])
+    assert provenance["traced_at"] == {"x": [2, 3]}
+    assert provenance["packages"]["torch"].startswith(torch.__version__.partition("+")[0])
+    assert provenance["export_s"] >= 0
+
+
+def test_own_feeds_are_traced(export):
+    """Example inputs of the user's own are what the exporter sees."""
+    example = torch.zeros(7, 3)
+    model = export(net(), "torchscript", inputs={"x": example}, dims={})
+
+    assert export.inputs(model) == {"x": [7, 3]}
+
+
+def test_source_error_is_not_remembered(export):
+    """What is wrong with a test may be put right within the run."""
+    for _ in range(2):
+        with pytest.raises(OnnxPrepError, match="refuses its own example inputs"):
+            export(net(), "torchscript", inputs={"x": "float32[batch, 4]"})
+    assert export.workshop._made == {}
