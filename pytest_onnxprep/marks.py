@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ParamSpec
 
 import pytest
@@ -155,25 +156,25 @@ def size_budget(mb: float | None = None, weights_mb: float | None = None, nodes:
     """
 
 
-#: mark name -> the function that reads and validates its arguments.
-READERS: dict[str, Callable[..., Any]] = {
-    "onnx_export": read_export,
-    "parity": read_parity,
-    "latency_budget": read_latency,
-    "size_budget": read_size,
-}
+@dataclass(frozen=True)
+class Check:
+    """One row of `CHECKS`.
 
-#: check name -> the mark that asks for it, in the order items are made.
-CHECKS: dict[str, str] = {
-    "export": "onnx_export",
-    "parity": "parity",
-    "latency": "latency_budget",
-    "size": "size_budget",
-}
+    Args:
+        mark: the mark that asks for the check.
+        read: reads and validates the mark's arguments.
+        module: holds ``run(case) -> CheckResult`` and ``FINDING``.
+    """
 
-DECLARATIONS: dict[str, Callable[..., Any]] = {
-    "onnx_export": onnx_export,
-    "parity": parity,
-    "latency_budget": latency_budget,
-    "size_budget": size_budget,
+    mark: str
+    read: Callable[..., Any]
+    module: str
+
+
+#: check name -> its row, in the order items are made. A new check is its module, its decorator, and a line here.
+CHECKS: dict[str, Check] = {
+    "export": Check("onnx_export", read_export, "pytest_onnxprep.checks.export"),
+    "parity": Check("parity", read_parity, "pytest_onnxprep.checks.parity"),
+    "latency": Check("latency_budget", read_latency, "pytest_onnxprep.checks.latency"),
+    "size": Check("size_budget", read_size, "pytest_onnxprep.checks.size"),
 }

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from pytest_onnxprep import marks
 from pytest_onnxprep.exporters.catalog import CATALOG
-from pytest_onnxprep.marks import DECLARATIONS
 from pytest_onnxprep.plugin.options import OPTIONS
 from pytest_onnxprep.spec.shape import DTYPES
 from pytest_onnxprep.spec.tensor import RECIPES
@@ -107,12 +107,12 @@ def _alternatives(block: str) -> str:
     return "\n".join(line.lstrip("@") for line in block.splitlines())
 
 
-@pytest.mark.parametrize("mark", sorted(DECLARATIONS))
+@pytest.mark.parametrize("mark", sorted(check.mark for check in marks.CHECKS.values()))
 def test_every_mark_argument_is_documented(mark: str) -> None:
     """Each argument has a row in docs/marks.md; each that is not reserved is listed in the README."""
     page = section(PAGES["marks.md"], mark)
     row = next(line for line in section(README, "Marks").splitlines() if line.startswith(f"| `{mark}`"))
-    for name in inspect.signature(DECLARATIONS[mark]).parameters:
+    for name in inspect.signature(getattr(marks, mark)).parameters:
         rows = [line for line in page.splitlines() if re.match(rf"\|[^|]*`{name}`", line)]
         assert rows, f"docs/marks.md, {mark}: no row for {name}"
         assert f"`{name}`" in row or "reserved" in rows[0], f"README, {mark}: {name} is missing"

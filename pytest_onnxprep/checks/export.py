@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from pytest_onnxprep.checks.case import Case
+from pytest_onnxprep.errors import ExportFailed
 from pytest_onnxprep.spec.verdict import CheckResult, Verdict
+
+#: What a failing check is raised as.
+FINDING = ExportFailed
 
 
 def run(case: Case) -> CheckResult:
@@ -24,5 +28,7 @@ def run(case: Case) -> CheckResult:
     made = "taken as it is" if seconds is None else f"exported in {seconds:.1f} s{' (cached)' if model.cached else ''}"
     summary = f"{made}: opset {model.opset}, {model.node_count} nodes, {model.size_bytes / 1e6:.3g} MB"
     if "cacheable" in figures:
-        summary += "; exported anew in every run: the model holds something that cannot be described (an open file, a socket)"
+        summary += (
+            "; exported anew in every run: the model holds something that cannot be described (an open file, a socket)"
+        )
     return CheckResult(Verdict.PASS, summary, figures)

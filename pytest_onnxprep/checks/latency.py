@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pytest_onnxprep.checks.case import Case
+from pytest_onnxprep.errors import LatencyBudgetExceeded
 from pytest_onnxprep.fuzz.example import Maker
 from pytest_onnxprep.runtime.latency import measure
 from pytest_onnxprep.runtime.session import make_session
 from pytest_onnxprep.spec.check_requests import LatencyRequest
 from pytest_onnxprep.spec.verdict import CheckResult
+
+#: What a failing check is raised as.
+FINDING = LatencyBudgetExceeded
 
 
 def run(case: Case) -> CheckResult:

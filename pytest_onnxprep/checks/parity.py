@@ -8,7 +8,7 @@ from pytest_onnxprep.checks.case import Case
 from pytest_onnxprep.checks.parity_report import failed
 from pytest_onnxprep.checks.parity_run import Failure, ParityRun, base_figures, coverage
 from pytest_onnxprep.checks.reference import check_reference
-from pytest_onnxprep.errors import Finding, ReferenceRefused, SourceError
+from pytest_onnxprep.errors import Finding, ParityError, ReferenceRefused, SourceError
 from pytest_onnxprep.fuzz.corners import corner_sizes
 from pytest_onnxprep.fuzz.draw import draw_examples
 from pytest_onnxprep.fuzz.example import Example, Maker
@@ -17,6 +17,9 @@ from pytest_onnxprep.spec.verdict import CheckResult, Verdict
 
 #: Seconds after which no further random example is started; corners and samples are always run.
 TIME_BUDGET_S = 20.0
+
+#: What a failing check is raised as.
+FINDING = ParityError
 
 
 def run(case: Case) -> CheckResult:

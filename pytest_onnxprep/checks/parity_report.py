@@ -86,7 +86,7 @@ def _trailer(run: ParityRun, replay: Path | str) -> list[tuple[str, str]]:
         shown = _relative(replay)
         rows += [
             ("replay", f"python {shown / 'replay.py'}"),
-            ("pin it", f'@onnx_export(..., samples="{shown / "feeds.npz"}")'),
+            ("pin it", "copy its feeds.npz beside the test, then @onnx_export(..., samples='feeds.npz')"),
         ]
     else:
         rows.append(("replay", replay))

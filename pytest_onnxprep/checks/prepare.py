@@ -36,12 +36,12 @@ def build_signature(source: Source, request: ExportRequest) -> Signature:
     return Signature(derived.inputs, request.outputs, {**derived.dims, **request.dims}, request.generate)
 
 
-def example_feeds(request: ExportRequest, samples: Mapping[str, Feeds]) -> Feeds | None:
-    """Inputs to trace with: the user's example arrays where every input has one, else the first sample."""
+def example_feeds(request: ExportRequest) -> Feeds | None:
+    """The user's example arrays to trace with, where every input has one."""
     specs = request.inputs or {}
     if specs and all(spec.example is not None for spec in specs.values()):
         return {name: _to_numpy(spec.example) for name, spec in specs.items()}
-    return next(iter(samples.values()), None)
+    return None
 
 
 def load_samples(samples: Any, signature: Signature, base: Path | None = None) -> dict[str, Feeds]:

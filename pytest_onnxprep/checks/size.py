@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from pytest_onnxprep.artifacts.onnx_model import OnnxModel
 from pytest_onnxprep.checks.case import Case
+from pytest_onnxprep.errors import SizeBudgetExceeded
 from pytest_onnxprep.spec.check_requests import SizeRequest
 from pytest_onnxprep.spec.verdict import CheckResult, Verdict
 
 _UNITS = {"mb": "MB", "weights_mb": "MB of weights", "nodes": "nodes"}
+
+#: What a failing check is raised as.
+FINDING = SizeBudgetExceeded
 
 
 def run(case: Case) -> CheckResult:

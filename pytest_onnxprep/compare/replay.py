@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -90,6 +91,9 @@ def write_replay(
         rule: tolerances.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
+    ignore = folder.parent / ".gitignore"
+    if not ignore.exists():
+        ignore.write_text("# Created by pytest-onnxprep automatically.\n*\n", encoding="utf-8")
     made = Path(tempfile.mkdtemp(prefix=".replay-", dir=folder.parent))
     try:
         shutil.copyfile(files[0], made / "model.onnx")
@@ -124,12 +128,17 @@ def load_feeds(path: Path) -> dict[str, np.ndarray]:
 
 
 def _save(path: Path, arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
-    """Save under safe keys (a tensor may be called ``a/b:0``) and return key -> tensor name."""
-    keys = {f"t{index}": name for index, name in enumerate(arrays)}
+    """Save under the tensors' own names where a file can hold them (not ``a/b:0``); return key -> tensor name."""
+    keys = {_key(name, index): name for index, name in enumerate(arrays)}
     safe = {key: _plain(arrays[name]) for key, name in keys.items()}
     with path.open("wb") as file:
         np.savez(file, allow_pickle=False, **safe)
     return keys
+
+
+def _key(name: str, index: int) -> str:
+    """``file`` and ``allow_pickle`` are parameters of ``np.savez``."""
+    return name if re.fullmatch(r"[\w.]+", name) and name not in ("file", "allow_pickle") else f"t{index}"
 
 
 def _plain(array: np.ndarray) -> np.ndarray:

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import json
-import platform
-import shutil
 import time
-import uuid
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +17,15 @@ from pytest_onnxprep.errors import ExporterError, ExportFailed, Finding, OnnxPre
 from pytest_onnxprep.exporters import catalog
 from pytest_onnxprep.exporters.chatter import Chatter, captured
 from pytest_onnxprep.exporters.contract import check_contract
+from pytest_onnxprep.exporters.export_key import export_key, installed
 from pytest_onnxprep.exporters.failure import export_failed, sections
 from pytest_onnxprep.exporters.job import ExportJob
 from pytest_onnxprep.exporters.naming import declare_dims
 from pytest_onnxprep.fuzz.example import Maker
 from pytest_onnxprep.runtime.session import provider_name
 from pytest_onnxprep.sources.base import Source
-from pytest_onnxprep.sources.source_code import code_digest
-from pytest_onnxprep.sources.state_digest import state_digest
 from pytest_onnxprep.spec.signature import Signature
 from pytest_onnxprep.spec.variant import Variant
-
-#: Rooms whose code decides what a cached file looks like.
-_OWN_ROOMS = ("exporters", "sources", "spec", "fuzz", "artifacts")
 
 #: Models kept open: each holds its source, and a session once it ran. The store has them all.
 _KEPT = 16
@@ -87,7 +76,7 @@ class Workshop:
         variant = self._settled(source, variant, artifact)
         if not source.built():  # its fingerprint would know nothing of the weights
             trace_run(source, signature, _example(signature) if feeds is None else feeds)
-        key, stable = self._key(source, signature, variant, domains, feeds, artifact)
+        key, stable = export_key(source, signature, variant, domains, feeds, artifact)
         made = self._made.get(key)
         if made is None:
             try:
@@ -96,65 +85,31 @@ class Workshop:
                     made.provenance = {**made.provenance, "cacheable": False}
             except Finding as finding:
                 made = finding
-            self._made[key] = made
-            while len(self._made) > _KEPT:
-                del self._made[next(iter(self._made))]
+            self._remember(key, made)
         if isinstance(made, Finding):
             raise made.with_traceback(None)
         return made
+
+    def _remember(self, key: str, made: OnnxModel | Finding) -> None:
+        self._made[key] = made
+        while len(self._made) > _KEPT:
+            del self._made[next(iter(self._made))]
 
     def _settled(self, source: Source, variant: Variant, artifact: Path | None) -> Variant:
         """The variant with exporter and opset filled in, refused where they do not fit the source."""
         if artifact is not None:
             return replace(variant, exporter="none")
         unsuited = source.unsuited()
-        name = variant.exporter or catalog.best_for(source.framework, variant.opset, unsuited)
+        name, opset = variant.exporter, variant.opset
+        if variant.asked is not None and variant.asked[0] is None:  # put a guess made at collection right
+            guessed = catalog.find(name) if name else None
+            if guessed is None or source.framework not in guessed.frameworks or name in unsuited:
+                name, opset = variant.asked
+        name = name or catalog.best_for(source.framework, opset, unsuited)
         info = catalog.find(name)
         catalog.check_framework(info, source.framework, source.label, unsuited)
-        catalog.check_opset(info, variant.opset)
-        return replace(variant, exporter=name, opset=variant.opset or info.default_opset)
-
-    def _key(
-        self,
-        source: Source,
-        signature: Signature,
-        variant: Variant,
-        domains: tuple[str, ...],
-        feeds: Mapping[str, np.ndarray] | None,
-        artifact: Path | None,
-    ) -> tuple[str, bool]:
-        """Everything that can change the file, and whether all of it has a description that another process shares.
-
-        What has none (an open file, a socket, a C object that cannot be pickled) makes the key this process's own: a miss.
-        """
-        fingerprint = source.fingerprint()
-        options = state_digest(dict(variant.options))
-        made_by = code_digest([signature.generate]) if signature.generate is not None else None
-        examples = state_digest({name: spec.example for name, spec in signature.inputs.items()})
-        values = state_digest({name: spec.values for name, spec in signature.inputs.items()})
-        given = state_digest(dict(feeds)) if feeds is not None else None
-        parts = [fingerprint, options, examples, *(part for part in (made_by, given) if part is not None)]
-        stable = all(part.stable for part in parts)
-        packages = catalog.find(variant.exporter or "none").packages
-        description = {
-            "source": [
-                source.framework,
-                *(part.hexdigest for part in parts),
-                values.hexdigest if values.stable else "",
-            ],
-            "signature": signature.canonical(),
-            "order": [list(signature.inputs), list(signature.outputs or {})],
-            "variant": [variant.exporter, variant.opset],
-            "domains": sorted(domains),
-            "artifact": None if artifact is None else _identity(artifact),
-            "packages": {name: installed(name) for name in packages},
-            "python": platform.python_version(),
-            "machine": platform.machine(),
-            "plugin": own_digest(),
-            "salt": "" if stable else _process_salt(),
-        }
-        text = json.dumps(description, sort_keys=True)
-        return hashlib.blake2b(text.encode(), digest_size=20).hexdigest(), stable
+        catalog.check_opset(info, opset)
+        return replace(variant, exporter=name, opset=opset or info.default_opset)
 
     def _export(
         self,
@@ -190,12 +145,6 @@ class Workshop:
         check_contract(path, named, opset=variant.opset, domains=domains or None, provider=self.provider)
         provenance = {"source": source.label, "exporter": "none", "file": str(path), "outputs": natural}
         return OnnxModel(path, named, source, variant, provenance, provider=self.provider)
-
-
-def _identity(path: Path) -> list[Any]:
-    """What tells that a file is still the one it was."""
-    status = path.stat()
-    return [str(path.resolve()), status.st_ino, status.st_size, status.st_mtime_ns]
 
 
 def _with_own_outputs(signature: Signature, natural: list[str], path: Path) -> Signature:
@@ -245,14 +194,19 @@ def make_export(
         check_contract(path, named, opset=variant.opset, domains=(*domains, *extra))
     except Finding as finding:
         raise type(finding)(replace(finding.result, sections=sections(chatter))) from None
+    return _record(job, info, seconds, chatter)
+
+
+def _record(job: ExportJob, info: catalog.ExporterInfo, seconds: float, chatter: Chatter) -> dict[str, Any]:
+    """How a file came about."""
     return {
-        "source": source.label,
-        "framework": source.framework,
+        "source": job.source.label,
+        "framework": job.source.framework,
         "exporter": info.name,
-        "opset": variant.opset,
+        "opset": job.variant.opset,
         "export_s": round(seconds, 3),
-        "outputs": list(named.outputs or {}),
-        "traced_at": {name: list(array.shape) for name, array in feeds.items()},
+        "outputs": job.output_names,
+        "traced_at": {name: list(array.shape) for name, array in job.feeds.items()},
         "packages": {name: installed(name) for name in info.packages},
         "converter_output": chatter.lines(),
     }
@@ -304,7 +258,8 @@ def trace_run(source: Source, signature: Signature, feeds: Mapping[str, np.ndarr
         shapes = ", ".join(f"{name} {array.dtype.name}{list(array.shape)}" for name, array in feeds.items())
         raise SourceError(
             f"{source.label} refuses its own example inputs ({shapes}): {error}\n"
-            "Correct inputs= or the range in dims=; Dim(min, max, example=...) sets the size that is traced."
+            "Correct inputs= (value ranges: TensorSpec(low=, high=)) or the ranges in dims=; "
+            "Dim(min, max, example=...) sets the size that is traced."
         ) from error
     finally:
         source.restore(state)
@@ -318,36 +273,3 @@ def _load_exporter(info: catalog.ExporterInfo) -> Any:
             f"exporter {info.name!r} needs {error.name or error}, which is not installed; "
             "pip install 'pytest-onnxprep[all]' or the extra of your framework"
         ) from error
-
-
-@cache
-def installed(package: str) -> str:
-    """The installed version of a distribution, or an empty string."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""
-
-
-@cache
-def own_digest() -> str:
-    """The plugin's own code that shapes exports: editing it must not serve old files."""
-    digest = hashlib.blake2b(digest_size=16)
-    root = Path(__file__).resolve().parent.parent
-    for room in _OWN_ROOMS:
-        for path in sorted((root / room).glob("*.py")):
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-@cache
-def _process_salt() -> str:
-    return uuid.uuid4().hex
-
-
-def copy_model(model: OnnxModel, folder: Path) -> Path:
-    """Copy a model's files into ``folder``, writable, for a test that edits the graph; returns the new path."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in model.files:
-        shutil.copyfile(path, folder / path.name)
-    return folder / model.path.name

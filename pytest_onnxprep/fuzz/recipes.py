@@ -158,7 +158,7 @@ def _integer_values(
         return np.asarray(rng.integers(_clip(-10, ends), _clip(10, ends), shape, dtype, endpoint=True))
     if recipe == "ramp":
         steps = np.arange(int(np.prod(shape)), dtype=np.uint64) % np.uint64(max(1, min(high - low, 1 << 63)))
-        return (steps.astype(dtype) + np.array([low], dtype)).reshape(shape)
+        return np.asarray(steps.astype(dtype) + np.array([low], dtype)).reshape(shape)
     if recipe == "ties":
         return np.asarray(rng.integers(low, min(high, low + 2), shape, dtype))
     values = np.asarray(rng.integers(low, high, shape, dtype))

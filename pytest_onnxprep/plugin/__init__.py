@@ -13,7 +13,7 @@ import pytest
 from pytest_onnxprep.plugin.fixtures import _onnxprep_cell as _onnxprep_cell
 from pytest_onnxprep.plugin.fixtures import onnx_exporter as onnx_exporter
 from pytest_onnxprep.plugin.fixtures import onnx_model as onnx_model
-from pytest_onnxprep.plugin.options import MARKERS, add_options, check_options
+from pytest_onnxprep.plugin.options import MARKERS, MARKS, add_options, check_options
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
@@ -59,9 +59,8 @@ def has_our_marks(collector: Any, obj: object) -> bool:
     """Cheap enough for every name of every module: does the object, its class or its module carry a mark of ours?"""
     if not callable(obj) or isinstance(obj, type):
         return False
-    ours = ("onnx_export", "parity", "latency_budget", "size_budget")
     marks = getattr(obj, "pytestmark", ())
-    return any(mark.name in ours for mark in marks) or any(mark.name in ours for mark in collector.iter_markers())
+    return any(mark.name in MARKS for mark in marks) or any(mark.name in MARKS for mark in collector.iter_markers())
 
 
 @pytest.hookimpl(wrapper=True)

@@ -34,7 +34,7 @@ class Prepared:
         self.source = source
         self.signature: Signature = build_signature(source, request)
         self.samples = load_samples(request.samples, self.signature, base)
-        self.feeds = example_feeds(request, self.samples)
+        self.feeds = example_feeds(request)
 
 
 class Engine:
@@ -64,14 +64,23 @@ class Engine:
         return kept[1]
 
     def export(self, prepared: Prepared, request: ExportRequest, variant: Variant, base: Path) -> OnnxModel:
-        """The checked file of one variant."""
+        """The checked file of one variant.
+
+        A sample is traced with only where the model refuses made-up inputs: tracing with the very input that showed
+        a bug could bake in the branch that hides it.
+        """
+        feeds = prepared.feeds
+        artifact = _artifact(request, base)
+        try:
+            return self.workshop.export(
+                prepared.source, prepared.signature, variant, domains=request.domains, feeds=feeds, artifact=artifact
+            )
+        except SourceError:
+            if feeds is not None or not prepared.samples:
+                raise
+        feeds = next(iter(prepared.samples.values()))
         return self.workshop.export(
-            prepared.source,
-            prepared.signature,
-            variant,
-            domains=request.domains,
-            feeds=prepared.feeds,
-            artifact=_artifact(request, base),
+            prepared.source, prepared.signature, variant, domains=request.domains, feeds=feeds, artifact=artifact
         )
 
     def exporter(self, base: Path) -> Callable[..., OnnxModel]:

@@ -14,7 +14,7 @@ import pytest
 
 from pytest_onnxprep.errors import ExporterError, SpecError
 from pytest_onnxprep.exporters import catalog
-from pytest_onnxprep.marks import CHECKS, READERS
+from pytest_onnxprep.marks import CHECKS
 from pytest_onnxprep.plugin.infer import infer_framework
 from pytest_onnxprep.plugin.keys import BROKEN
 from pytest_onnxprep.spec.check_requests import LatencyRequest
@@ -69,7 +69,7 @@ class CheckItem(pytest.Function):
 
     def iter_markers_with_node(self, name: str | None = None) -> Iterator[tuple[Any, pytest.Mark]]:
         """See `pytest.Item.iter_markers_with_node`; the other checks' marks are left out."""
-        others = set(CHECKS.values()) - {CHECKS[self.cell.check]}
+        others = _other_marks(self.cell)
         for node, mark in super().iter_markers_with_node(name):
             if mark.name not in others:
                 yield node, mark
@@ -116,12 +116,16 @@ def import_problem(error: BaseException) -> str:
 def request_model_fixture(collector: Any, obj: Any) -> None:
     """A test whose ``onnx_export`` names no source takes the fixture ``model``, parametrised or not."""
     marks = [*getattr(obj, "pytestmark", ()), *collector.iter_markers("onnx_export")]
-    export = next((mark for mark in marks if mark.name == "onnx_export"), None)
-    if export is None or export.args or export.kwargs.get("source") is not None:
+    exports = [mark for mark in marks if mark.name == "onnx_export"]
+    if not exports or any(mark.args or mark.kwargs.get("source") is not None for mark in exports):
         return
     function = getattr(obj, "__func__", obj)
     if not any(mark.name == "usefixtures" and "model" in mark.args for mark in marks):
         pytest.mark.usefixtures("model")(function)
+
+
+def _other_marks(cell: Cell) -> set[str]:
+    return {check.mark for name, check in CHECKS.items() if name != cell.check}
 
 
 def _is_cell(item: Any) -> bool:
@@ -140,7 +144,7 @@ def _check_item(function: pytest.Function) -> CheckItem:
         originalname=function.originalname,
     )
     item.cell = cast(Cell, function.callspec.params[CELL])
-    others = set(CHECKS.values()) - {CHECKS[item.cell.check]}
+    others = _other_marks(item.cell)
     item.own_markers = [mark for mark in item.own_markers if mark.name not in others]
     # The body's model is handed over when the export is known to be good; other checks have no body.
     item.fixturenames = [name for name in item.fixturenames if name != "onnx_model"]
@@ -179,9 +183,9 @@ def _cells(metafunc: pytest.Metafunc) -> Iterator[Cell]:
     except (ExporterError, SpecError) as error:
         raise BrokenMark(_located(metafunc, "onnx_export", str(error))) from None
     for variant in variants:
-        for check, mark in CHECKS.items():
-            if mark in requests:
-                yield from _check_cells(check, variant, export, requests[mark])
+        for name, check in CHECKS.items():
+            if check.mark in requests:
+                yield from _check_cells(name, variant, export, requests[check.mark])
 
 
 def _check_cells(check: str, variant: Variant, export: ExportRequest, request: Any) -> Iterator[Cell]:
@@ -196,7 +200,7 @@ def _check_cells(check: str, variant: Variant, export: ExportRequest, request: A
 def _read_marks(metafunc: pytest.Metafunc) -> dict[str, Any]:
     """Parse every mark of ours; the nearest of each kind wins, ``onnx_export`` is merged from module to function."""
     requests: dict[str, Any] = {}
-    for name, reader in READERS.items():
+    for name, reader in ((check.mark, check.read) for check in CHECKS.values()):
         marks = list(metafunc.definition.iter_markers(name))
         if not marks:
             continue
@@ -256,7 +260,7 @@ def _variants(metafunc: pytest.Metafunc, export: ExportRequest) -> Iterator[Vari
             for index, options in enumerate(export.options):
                 name, asked = _settle(export, framework, exporter, opset)
                 label = f"options{index}" if len(export.options) > 1 else ""
-                variant = Variant(name, asked, options, label)
+                variant = Variant(name, asked, options, label, asked=(exporter, opset))
                 if variant.id not in seen:
                     seen.add(variant.id)
                     yield variant

@@ -32,6 +32,10 @@ MARKERS = (
 )
 
 
+#: The names of our marks, known without importing what reads them.
+MARKS = frozenset(line.partition("(")[0] for line in MARKERS)
+
+
 def add_options(parser: pytest.Parser) -> None:
     """Register every option with its ini key."""
     group = parser.getgroup("onnxprep", "ONNX conversion (pytest-onnxprep)")

@@ -2,40 +2,32 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import traceback
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from pytest_onnxprep.artifacts.onnx_model import OnnxModel
-from pytest_onnxprep.checks import export, latency, parity, size
+from pytest_onnxprep.checks import latency
 from pytest_onnxprep.checks.case import Case
 from pytest_onnxprep.errors import (
     ContractViolation,
     ExportFailed,
     Finding,
     Inconclusive,
-    LatencyBudgetExceeded,
     OnnxPrepError,
-    ParityError,
-    SizeBudgetExceeded,
     SpecError,
 )
+from pytest_onnxprep.marks import CHECKS
 from pytest_onnxprep.plugin.engine import engine_of
 from pytest_onnxprep.plugin.items import CheckItem
 from pytest_onnxprep.plugin.keys import RESULT
 from pytest_onnxprep.plugin.options import option
 from pytest_onnxprep.spec.verdict import CheckResult, Verdict
-
-_RUNNERS = {"export": export.run, "parity": parity.run, "latency": latency.run, "size": size.run}
-_FINDINGS: dict[str, type[Finding]] = {
-    "export": ExportFailed,
-    "parity": ParityError,
-    "latency": LatencyBudgetExceeded,
-    "size": SizeBudgetExceeded,
-}
 
 
 def run_item(item: CheckItem) -> object | None:
@@ -49,7 +41,7 @@ def run_item(item: CheckItem) -> object | None:
     except (OnnxPrepError, SpecError) as error:
         item.stash[RESULT] = CheckResult(Verdict.ERROR, _first_line(error))
         raise error.with_traceback(None) from None
-    except (AssertionError, ImportError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
+    except Exception as error:
         # A defect of the plugin, or a framework that broke in a way nobody foresaw: say so, keep the trace at hand.
         text = f"{type(error).__name__}: {error}"
         item.stash[RESULT] = CheckResult(Verdict.ERROR, f"unexpected {text}"[:300])
@@ -83,7 +75,7 @@ def _check(item: CheckItem) -> CheckResult:
     unmeasured = _unmeasured(item) if cell.check == "latency" else ""
     if unmeasured and os.environ.get("PYTEST_XDIST_WORKER"):
         item.stash[RESULT] = CheckResult(Verdict.SKIP, unmeasured)
-        pytest.skip(unmeasured)
+        raise pytest.skip.Exception(unmeasured, _use_item_location=True)
     prepared = engine.prepare(cell.export, _source_value(item), item.path.parent)
     try:
         model = engine.export(prepared, cell.export, cell.variant, item.path.parent)
@@ -100,13 +92,19 @@ def _check(item: CheckItem) -> CheckResult:
     if unmeasured:
         latency.run_once(case)
         item.stash[RESULT] = CheckResult(Verdict.SKIP, unmeasured)
-        pytest.skip(unmeasured)
-    result = _RUNNERS[cell.check](case)
+        raise pytest.skip.Exception(unmeasured, _use_item_location=True)
+    result: CheckResult = _room(item).run(case)
+    item.cell = replace(cell, variant=model.variant)  # what was guessed at collection is known now
     if cell.check == "export":
         item.funcargs["onnx_model"] = model
     if cell.check == "latency":
         _hand_over(item, case, result)
     return result
+
+
+def _room(item: CheckItem) -> Any:
+    """The module of the item's check: ``run(case) -> CheckResult`` and ``FINDING``, what its failure is raised as."""
+    return importlib.import_module(CHECKS[item.cell.check].module)
 
 
 def _source_value(item: CheckItem) -> Any:
@@ -128,13 +126,14 @@ def _settle(item: CheckItem, result: CheckResult) -> None:
     """Raise what the verdict asks for."""
     __tracebackhide__ = True
     if result.verdict is Verdict.FAIL:
-        raise _FINDINGS[item.cell.check](result)
+        finding: type[Finding] = _room(item).FINDING
+        raise finding(result)
     if result.verdict is Verdict.INCONCLUSIVE:
         mode = option(item.config, "on-inconclusive")
         if mode == "fail":
             raise Inconclusive(result)
         if mode == "skip":
-            pytest.skip(f"inconclusive: {result.summary}")
+            raise pytest.skip.Exception(f"inconclusive: {result.summary}", _use_item_location=True)
 
 
 def _unmeasured(item: CheckItem) -> str:
@@ -167,4 +166,5 @@ def _slug(nodeid: str) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    """What went wrong, without the list of what is accepted."""
+    return str(error).splitlines()[0].partition("; accepted")[0] if str(error) else type(error).__name__

@@ -76,8 +76,10 @@ def rows(records: Iterable[Record]) -> list[Row]:
 
 
 def worst(verdicts: Iterable[str]) -> str:
-    """The worst of some verdicts; ``pass`` of none."""
-    return min(verdicts, key=_severity, default=Verdict.PASS.value)
+    """The worst of some verdicts; ``pass`` of none. A skip counts only where nothing else was found out."""
+    found = list(verdicts)
+    told = [verdict for verdict in found if verdict != Verdict.SKIP.value]
+    return min(told or found, key=_severity, default=Verdict.PASS.value)
 
 
 def _severity(verdict: str) -> int:

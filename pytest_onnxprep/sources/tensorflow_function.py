@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -146,14 +147,29 @@ def signature_of(specs: dict[str, Any]) -> Signature:
 
 
 def _without_numbers(graph: Any) -> Any:
-    """A graph whose functions are numbered within it: TensorFlow numbers them over the whole process."""
-    names = {function.signature.name: f"function_{index}" for index, function in enumerate(graph.library.function)}
-    for function in graph.library.function:
-        function.signature.name = names[function.signature.name]
-    for nodes in (graph.node, *(function.node_def for function in graph.library.function)):
-        for node in nodes:
+    """A graph whose functions are numbered in the order they are first used: TensorFlow's numbers go on and on."""
+    functions = {function.signature.name: function for function in graph.library.function}
+    names: dict[str, str] = {}
+    bodies = [graph.node]
+    for body in bodies:  # grows while it is walked
+        for node in body:
+            for reference in _references(node):
+                if reference.name in functions and reference.name not in names:
+                    names[reference.name] = f"function_{len(names)}"
+                    bodies.append(functions[reference.name].node_def)
+                reference.name = names.get(reference.name, reference.name)
             node.op = names.get(node.op, node.op)
-            for value in node.attr.values():
-                for reference in (value.func, *value.list.func):
-                    reference.name = names.get(reference.name, reference.name)
-    return graph
+    kept = [functions[name] for name in names]
+    for function, name in zip(kept, names.values(), strict=True):
+        function.signature.name = name
+    result = type(graph)()
+    result.node.extend(graph.node)
+    result.library.function.extend(kept)
+    return result
+
+
+def _references(node: Any) -> Iterator[Any]:
+    """The functions a node calls, as its attributes name them."""
+    for key in sorted(node.attr):
+        value = node.attr[key]
+        yield from (value.func, *value.list.func)

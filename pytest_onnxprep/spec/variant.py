@@ -16,12 +16,15 @@ class Variant:
         opset: the default-domain opset asked for, or None for the exporter's default.
         options: keyword arguments handed to the exporter.
         options_label: distinguishes several ``options`` in test ids.
+        asked: exporter and opset as the user wrote them, where ``exporter`` and ``opset`` were filled in by guessing
+            the framework before the model was built.
     """
 
     exporter: str | None
     opset: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     options_label: str = ""
+    asked: tuple[str | None, int | None] | None = None
 
     @property
     def id(self) -> str:

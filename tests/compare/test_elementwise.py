@@ -109,7 +109,7 @@ def test_no_tolerance_mends_a_nan():
 @settings(max_examples=300, deadline=None)
 @given(data=st.data(), dtype=st.sampled_from([*INTS, "bool"]))
 def test_integers_and_booleans_are_exact(data, dtype):
-    """One in the last place of a uint64 is a difference, whatever the tolerance; the error is exact where it is shown."""
+    """One in the last place of a uint64 is a difference, whatever the tolerance."""
     elements = hnp.from_dtype(np.dtype(dtype))
     expected = data.draw(hnp.arrays(dtype, hnp.array_shapes(max_dims=2, max_side=4), elements=elements))
     actual = expected.copy()

@@ -101,7 +101,9 @@ def test_metrics_do_not_excuse_integers():
 
 def test_metrics_do_not_excuse_shapes():
     """Another shape is a difference, and no metric is taken of it."""
-    assert not compare_outputs({"a": np.ones((2, 3), "f")}, {"a": np.ones((3, 2), "f")}, Rule(minimums={"top1": 0})).passed
+    assert not compare_outputs(
+        {"a": np.ones((2, 3), "f")}, {"a": np.ones((3, 2), "f")}, Rule(minimums={"top1": 0})
+    ).passed
 
 
 @given(x=VECTORS, y=VECTORS)

@@ -15,7 +15,12 @@ from pytest_onnxprep.compare.outputs import Rule
 from pytest_onnxprep.compare.replay import load_feeds, write_replay
 from pytest_onnxprep.spec.tolerance import Tolerance
 
-TYPES = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64, "bool": TensorProto.BOOL, "string": TensorProto.STRING}
+TYPES = {
+    "float32": TensorProto.FLOAT,
+    "int64": TensorProto.INT64,
+    "bool": TensorProto.BOOL,
+    "string": TensorProto.STRING,
+}
 
 
 def identity(path, kind="float32", name="x", out="y"):
@@ -120,7 +125,7 @@ def test_an_older_replay_is_replaced(tmp_path):
     write(tmp_path, {"x": np.float32([2])}, {"y": np.float32([3])})
 
     assert not (folder / "stale").exists()
-    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".replay")] == []
     assert load_feeds(folder / "feeds.npz")["x"].tolist() == [2]
 
 
@@ -129,9 +134,7 @@ def test_any_title_makes_a_script(tmp_path, title):
     """Node ids hold whatever their parameters hold."""
     path = identity(tmp_path / "net.onnx")
     one = {"x": np.float32([1])}
-    folder = write_replay(
-        tmp_path / "r", title=title, files=[path], feeds=one, expected={"y": one["x"]}, rule=Rule()
-    )
+    folder = write_replay(tmp_path / "r", title=title, files=[path], feeds=one, expected={"y": one["x"]}, rule=Rule())
 
     assert replay(folder).returncode == 0, replay(folder).stderr
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import collections
 import copy
 import dataclasses
+import subprocess
+import sys
 import warnings
 from typing import Any
 
@@ -15,6 +17,8 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
 from torch import nn  # noqa: E402
 
+from pytest_onnxprep.compare.outputs import Rule  # noqa: E402
+from pytest_onnxprep.compare.replay import write_replay  # noqa: E402
 from pytest_onnxprep.errors import ContractViolation, ExporterError, ExportFailed, SourceError  # noqa: E402
 from pytest_onnxprep.exporters import torch_common  # noqa: E402
 
@@ -304,6 +308,7 @@ def test_option_reaches_the_exporter(export):
     assert folded.path != kept.path
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_script_module_keeps_its_branches(export, wrapped):
     """A ScriptModule, or a module that holds one, is exported by torchscript with both branches in the file."""
@@ -327,6 +332,7 @@ def test_script_module_keeps_its_branches(export, wrapped):
         np.testing.assert_array_equal(model.run(feeds)["output_0"], model.reference(feeds)["output_0"])
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 def test_script_module_is_refused_by_dynamo(export):
     """torch.export cannot read TorchScript; the message says what can."""
     with pytest.raises(ExporterError, match=r"is a torch\.jit\.ScriptModule.*use exporter='torchscript'"):
@@ -380,9 +386,7 @@ def test_large_weights_are_kept_beside_the_file(numel, expected):
 
 
 def test_external_data_stays_with_the_file(export, monkeypatch, tmp_path):
-    """Weights beside the file count in its size, survive the cache, and go along in a copy."""
-    from pytest_onnxprep.exporters.workshop import copy_model
-
+    """Weights beside the file count in its size, survive the cache, and go along in a replay."""
     monkeypatch.setattr(torch_common, "EXTERNAL_DATA_BYTES", 1000)
     module = nn.Linear(64, 64).eval()
     made = export(module, "dynamo", inputs={"x": "float32[batch, 64]"})
@@ -394,5 +398,10 @@ def test_external_data_stays_with_the_file(export, monkeypatch, tmp_path):
     assert [path.name for path in found.files] == ["model.onnx", "model.onnx.data"]
     assert found.size_bytes > 64 * 64 * 4 > found.path.stat().st_size
     export.agrees(found, batch=3)
-    copied = copy_model(found, tmp_path / "copy")
-    assert sorted(path.name for path in copied.parent.iterdir()) == ["model.onnx", "model.onnx.data"]
+    feeds = {"x": np.ones((2, 64), np.float32)}
+    expected = found.reference(feeds)
+    rule = Rule()
+    folder = write_replay(tmp_path / "r", title="t", files=found.files, feeds=feeds, expected=expected, rule=rule)
+    done = subprocess.run([sys.executable, str(folder / "replay.py")], capture_output=True, text=True, check=False)
+    assert (folder / "model.onnx.data").stat().st_size >= 64 * 64 * 4
+    assert done.returncode == 0, done.stdout + done.stderr

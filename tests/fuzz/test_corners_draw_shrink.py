@@ -78,7 +78,7 @@ def test_corners_have_equal_and_different_sizes():
 
 
 def test_corners_step_off_the_minimum_and_the_multiples():
-    """min + 1 (or the next multiple) is a corner; sizes off the multiples are not legal and not drawn."""
+    """The minimum and one (or the next multiple) is a corner; sizes off the multiples are not legal and not drawn."""
     assert {3} <= {c["b"] for c in corner_sizes(of(b=Dim(2, 50)))}
     assert {96} <= {c["h"] for c in corner_sizes(of(h=Dim(64, 256, multiple_of=32)))}
 
@@ -87,7 +87,8 @@ def test_powers_of_two_are_corners():
     """Blocks of kernels end at powers of two: those and their neighbours are tried."""
     seen = {c["n"] for c in corner_sizes(of(n=Dim(1, 70)))}
 
-    assert {7, 8, 9} <= seen and {15, 17} & seen
+    assert {7, 8, 9} <= seen
+    assert {15, 17} & seen
 
 
 def test_zero_is_a_corner_where_it_is_legal():
@@ -99,7 +100,7 @@ def test_zero_is_a_corner_where_it_is_legal():
 
 
 def test_corners_of_expressions_that_turn_negative_are_left_out():
-    """seq - 4 has no corner below 4."""
+    """An expression seq - 4 has no corner below 4."""
     signature = Signature({"x": TensorSpec("float32", ("seq - 4",))}, dims={"seq": Dim(1, 9)})
 
     assert all(sizes["seq"] >= 4 for sizes in corner_sizes(signature))

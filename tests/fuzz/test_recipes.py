@@ -36,14 +36,15 @@ def rng(seed=0):
 @settings(max_examples=300, deadline=None)
 @given(data=st.data(), dtype=st.sampled_from(sorted(RANGES)), shape=SHAPES, seed=st.integers(0, 2**16))
 def test_recipes_keep_dtype_shape_and_range(data, dtype, shape, seed):
-    """low is inclusive; high is exclusive for integers and inclusive for floats."""
+    """The bound low is inclusive; high is exclusive for integers and inclusive for floats."""
     low, high = data.draw(st.sampled_from(RANGES[dtype]))
     spec = TensorSpec(dtype, tuple(shape), low=low, high=high)
     recipe = data.draw(st.sampled_from(recipes_for("x", spec)))
     array = make_array(recipe, spec, shape, rng(seed))
 
     assert (array.dtype.name, array.shape) == (dtype, shape)
-    assert array.flags.c_contiguous and array.flags.writeable
+    assert array.flags.c_contiguous
+    assert array.flags.writeable
     values = [value.item() for value in array.reshape(-1)]
     if low is not None:
         assert all(value >= low for value in values)
@@ -52,13 +53,17 @@ def test_recipes_keep_dtype_shape_and_range(data, dtype, shape, seed):
 
 
 @settings(max_examples=100, deadline=None)
-@given(dtype=st.sampled_from([*FLOATS, *INTS, "bool", "string"]), shape=SHAPES, seed=st.integers(0, 2**16), data=st.data())
+@given(
+    dtype=st.sampled_from([*FLOATS, *INTS, "bool", "string"]), shape=SHAPES, seed=st.integers(0, 2**16), data=st.data()
+)
 def test_a_recipe_is_a_function_of_its_seed(dtype, shape, seed, data):
     """The same seed makes the same array, which is what makes a failure repeatable."""
     spec = TensorSpec(dtype, tuple(shape))
     recipe = data.draw(st.sampled_from(recipes_for("x", spec)))
 
-    np.testing.assert_array_equal(make_array(recipe, spec, shape, rng(seed)), make_array(recipe, spec, shape, rng(seed)))
+    np.testing.assert_array_equal(
+        make_array(recipe, spec, shape, rng(seed)), make_array(recipe, spec, shape, rng(seed))
+    )
 
 
 @pytest.mark.parametrize("dtype", [*FLOATS, *INTS, "bool", "string", "bfloat16"])
@@ -66,7 +71,8 @@ def test_every_dtype_has_recipes_with_names_of_the_list(dtype):
     """Whatever is drawn is a documented recipe."""
     kinds = recipes_for("x", TensorSpec(dtype, (2,)), special_values=True)
 
-    assert kinds and set(kinds) <= set(RECIPES)
+    assert kinds
+    assert set(kinds) <= set(RECIPES)
     assert all(make_array(kind, TensorSpec(dtype, (2, 3)), (2, 3), rng()).shape == (2, 3) for kind in kinds)
 
 
@@ -88,7 +94,8 @@ def test_special_values_are_drawn_only_when_asked_for():
     assert "special" in recipes_for("x", spec, special_values=True)
     assert all(not np.isfinite(array).all() or (array == 0).any() for array in special)
     assert any(np.isnan(array).any() for array in special)
-    assert any(np.isposinf(array).any() for array in special) and any(np.isneginf(array).any() for array in special)
+    assert any(np.isposinf(array).any() for array in special)
+    assert any(np.isneginf(array).any() for array in special)
 
 
 @pytest.mark.parametrize("name", ["attention_mask", "mask", "Padding_Mask"])
@@ -99,7 +106,8 @@ def test_an_input_called_mask_is_one(name):
         assert recipes_for(name, spec) == ["mask", "ones", "random_mask"]
         for seed in range(20):
             mask = make_array("mask", spec, (4, 6), rng(seed)).astype(int)
-            assert (np.diff(mask, axis=1) <= 0).all() and (mask[:, 0] == 1).all()
+            assert (np.diff(mask, axis=1) <= 0).all()
+            assert (mask[:, 0] == 1).all()
 
 
 def test_a_float_called_mask_is_an_ordinary_input():
@@ -129,7 +137,8 @@ def test_recipes_are_what_they_are_called():
     assert (meaning("halves") * 2 % 1 == 0).all()
     assert set(np.unique(meaning("ends", "int64", low=3, high=9))) == {3, 8}
     assert set(np.unique(meaning("ends", "float32", low=-3, high=9))) == {-3, 9}
-    assert (meaning("signed", "int64") < 0).any() and (meaning("signed", "int64") > 0).any()
+    assert (meaning("signed", "int64") < 0).any()
+    assert (meaning("signed", "int64") > 0).any()
     assert np.abs(meaning("small")).max() < 0.01
     assert np.abs(meaning("large")).max() > 50
 
@@ -138,7 +147,8 @@ def test_uniform_covers_the_range():
     """The whole declared range is drawn, not its middle."""
     values = meaning("uniform", shape=(2000,), low=-2, high=6)
 
-    assert values.min() < -1.9 and values.max() > 5.9
+    assert values.min() < -1.9
+    assert values.max() > 5.9
 
 
 def test_integers_cover_the_range():
@@ -150,7 +160,8 @@ def test_words_hold_more_than_ascii():
     """The empty string and other alphabets are among the words."""
     words = set(meaning("words", "string", shape=(200,)).reshape(-1).tolist())
 
-    assert "" in words and any(not word.isascii() for word in words)
+    assert "" in words
+    assert any(not word.isascii() for word in words)
 
 
 def test_a_strategy_gives_the_elements():
@@ -159,7 +170,8 @@ def test_a_strategy_gives_the_elements():
     maker = Maker(Signature({"x": spec}))
     feeds = maker.feeds(maker.plain({"b": 50}))
 
-    assert feeds["x"].shape == (50, 3) and feeds["x"].dtype == np.int64
+    assert feeds["x"].shape == (50, 3)
+    assert feeds["x"].dtype == np.int64
     assert set(np.unique(feeds["x"])) == {4, 9}
 
 
@@ -173,7 +185,9 @@ def test_a_callable_gives_the_array():
 def test_generate_makes_inputs_that_belong_together():
     """generate= gets the sizes and a Generator, and is checked."""
     spec = TensorSpec("float32", "b")
-    signature = Signature({"x": spec, "y": spec}, generate=lambda dims, rng: dict.fromkeys("xy", rng.random(dims["b"], "f")))
+    signature = Signature(
+        {"x": spec, "y": spec}, generate=lambda dims, rng: dict.fromkeys("xy", rng.random(dims["b"], "f"))
+    )
     maker = Maker(signature)
     feeds = maker.feeds(maker.plain({"b": 4}, seed=5))
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import pkgutil
 import textwrap
 from collections import Counter
 from dataclasses import dataclass, field
@@ -133,22 +131,7 @@ def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("shared-cache")
 
 
-@pytest.fixture(scope="session")
-def loaded() -> None:
-    """Import once what a run in this process would import and pytester throw away again (torch, ONNX Runtime, ours)."""
-    import onnx.reference  # noqa: F401
-    import onnxruntime  # noqa: F401
-    import onnxscript  # noqa: F401
-    import torch.export  # noqa: F401
-    from hypothesis import strategies  # noqa: F401
-
-    import pytest_onnxprep
-
-    for module in pkgutil.walk_packages(pytest_onnxprep.__path__, "pytest_onnxprep."):
-        importlib.import_module(module.name)
-
-
 @pytest.fixture
-def story(pytester: pytest.Pytester, shared_cache: Path, loaded: None) -> Story:
+def story(pytester: pytest.Pytester, shared_cache: Path) -> Story:
     """A user's project."""
     return Story(pytester, shared_cache)

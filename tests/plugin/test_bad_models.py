@@ -138,9 +138,7 @@ def test_a_missing_model_fixture(story):
 
 def test_a_model_fixture_that_raises(story):
     """A failing fixture is an error, not a finding about the model."""
-    outcome = story(
-        "@pytest.fixture\ndef model(): raise ValueError('broken fixture')\n@onnx_export(inputs=X)" + TAIL
-    )
+    outcome = story("@pytest.fixture\ndef model(): raise ValueError('broken fixture')\n@onnx_export(inputs=X)" + TAIL)
 
     assert outcome.counts() == {"error": 2}
     assert outcome.one("export")["summary"] == "ValueError: broken fixture"
@@ -161,15 +159,19 @@ def test_an_unknown_dim_of_a_source_that_knows_its_own(story):
     in_dims = told(story, "@onnx_export('net.onnx', dims={'bach': (1, 4)})")
     outcome = story("@onnx_export('net.onnx')\n@latency_budget(p95_ms=9, at={'bach': 1})\ndef test_x(onnx_model): pass")
 
-    assert "'bach'" in in_dims and "batch" in in_dims
+    assert "'bach'" in in_dims
+    assert "batch" in in_dims
     assert outcome.verdict("latency") == "error"
-    assert "'bach'" in outcome.text and "Dims of this model: batch" in outcome.text
+    assert "'bach'" in outcome.text
+    assert "Dims of this model: batch" in outcome.text
 
 
 def test_a_size_outside_the_range_of_a_source_that_knows_its_own(story):
     """at= outside dims= is refused."""
     test_an_unknown_dim_of_a_source_that_knows_its_own(story)
-    outcome = story("@onnx_export('net.onnx')\n@latency_budget(p95_ms=9, at={'batch': 99})\ndef test_x(onnx_model): pass")
+    outcome = story(
+        "@onnx_export('net.onnx')\n@latency_budget(p95_ms=9, at={'batch': 99})\ndef test_x(onnx_model): pass"
+    )
 
     assert outcome.verdict("latency") == "error"
     assert "batch=99 is outside its declared range 1..8" in outcome.text
@@ -182,7 +184,8 @@ def test_an_exporter_that_does_not_take_the_source(story, exporter):
 
     assert exporter in text
     assert "does not take" in text
-    assert "dynamo" in text and "torchscript" in text
+    assert "dynamo" in text
+    assert "torchscript" in text
 
 
 def test_an_option_the_exporter_does_not_take(story):
@@ -212,7 +215,10 @@ GENERATE = {
     "wrong dtype": ("lambda dims, rng: {'x': np.zeros((dims['batch'], 4))}", ["float64", "float32"]),
     "wrong names": ("lambda dims, rng: {'y': 1}", ["y", "x"]),
     "no mapping": ("lambda dims, rng: [1]", ["list", "x"]),
-    "raises": ("lambda dims, rng: 1 / 0", ["generate: <lambda> (test_story.py:", "ZeroDivisionError: division by zero", "{'batch': 2}"]),
+    "raises": (
+        "lambda dims, rng: 1 / 0",
+        ["generate: <lambda> (test_story.py:", "ZeroDivisionError: division by zero", "{'batch': 2}"],
+    ),
 }
 
 
@@ -309,10 +315,13 @@ def test_a_model_that_cannot_be_pickled(story):
 
 def test_an_unknown_output_in_parity(story):
     """outputs= of parity names the model's outputs."""
-    outcome = story(export(more=", outputs=['probs']") + "\n@parity(outputs={'prob': (1e-3, 0)})\ndef test_x(onnx_model): pass")
+    outcome = story(
+        export(more=", outputs=['probs']") + "\n@parity(outputs={'prob': (1e-3, 0)})\ndef test_x(onnx_model): pass"
+    )
 
     assert outcome.verdict("parity") == "error"
-    assert "no output 'prob'" in outcome.text and "It has: probs" in outcome.text
+    assert "no output 'prob'" in outcome.text
+    assert "It has: probs" in outcome.text
 
 
 def test_output_names_that_do_not_fit(story):
@@ -348,7 +357,7 @@ def test_onnx_model_without_its_mark(story):
 
 
 def test_an_error_looks_like_an_error(story):
-    """pytest counts it among the errors, a finding among the failures, and neither as the other."""
+    """Pytest counts it among the errors, a finding among the failures, and neither as the other."""
     outcome = story(
         f"{export('lambda: 42')}\ndef test_broken(onnx_model): pass\n"
         f"{export()}\n@size_budget(nodes=1)\ndef test_large(onnx_model): pass\n"

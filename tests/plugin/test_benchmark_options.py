@@ -91,7 +91,8 @@ def test_extra_info_has_the_agreed_keys(story):
         "verdict",
     }
     low, high = extra["p95_interval_ms"]
-    assert low <= extra["p95_ms"] and (high is None or extra["p95_ms"] <= high)
+    assert low <= extra["p95_ms"]
+    assert high is None or extra["p95_ms"] <= high
     assert extra["budget"] == {"p95_ms": 200, "p99_ms": 500}
     assert extra["verdict"] == outcome.verdict("latency")
     assert 0 <= extra["preempted_share"] <= 1
@@ -104,14 +105,15 @@ def test_a_failing_budget_is_in_the_json_too(story):
     extra = json.loads((story.path / "bench.json").read_text())["benchmarks"][0]["extra_info"]["onnxprep"]
 
     assert outcome.verdict("latency") == extra["verdict"] == "fail"
-    assert "p50" in outcome.one("latency")["summary"] and "over" in outcome.one("latency")["summary"]
+    assert "p50" in outcome.one("latency")["summary"]
+    assert "over" in outcome.one("latency")["summary"]
     assert "budget" in outcome.text
     outcome.result.assert_outcomes(passed=4, failed=1)
 
 
 def test_the_whole_report_is_in_the_benchmark_json(story):
     """The records of all checks travel with pytest-benchmark's file."""
-    outcome, found = benchmark_json(story)
+    _, found = benchmark_json(story)
 
     assert found["onnxprep"]["schema"] == "onnxprep-report/1"
     assert {record["check"] for record in found["onnxprep"]["results"]} == {"export", "parity", "latency", "size"}
@@ -155,6 +157,15 @@ def test_the_users_own_benchmarks_are_left_alone(story):
 
     assert entries["test_own"]["stats"]["rounds"] == 3
     assert "onnxprep" not in entries["test_own"]["extra_info"]
+
+
+def test_sizes_left_out_are_the_smallest_that_are_not_empty(story):
+    """Without at= a dim of 0..16 in steps of 4 is timed at 4."""
+    source = SOURCE.replace(', at={"batch": 2}', "").replace(
+        "inputs=X,", "inputs=X, dims={'batch': Dim(0, 16, multiple_of=4)},"
+    )
+
+    assert story(source).one("latency")["figures"]["at"] == {"batch": 4}
 
 
 def test_each_size_of_a_list_is_a_benchmark(story):

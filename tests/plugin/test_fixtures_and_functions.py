@@ -18,7 +18,8 @@ BODIES = {
     "provenance is JSON": "import json; assert 'torch' in json.dumps(dict(m.provenance))",
     "run": "assert list(m.run({'x': np.ones((3, 4), 'f')})) == ['probs']",
     "reference": (
-        "f = {'x': np.ones((3, 4), 'f')}; np.testing.assert_allclose(m.run(f)['probs'], m.reference(f)['probs'], atol=1e-6)"
+        "f = {'x': np.ones((3, 4), 'f')}; "
+        "np.testing.assert_allclose(m.run(f)['probs'], m.reference(f)['probs'], atol=1e-6)"
     ),
     "checker": "import onnx; onnx.checker.check_model(m.proto)",
     "dim names": "assert m.proto.graph.input[0].type.tensor_type.shape.dim[0].dim_param == 'batch'",
@@ -64,7 +65,11 @@ def test_onnx_exporter_uses_the_cache(story):
     """A second run finds what the first one exported; other outputs are another file."""
     own = {"cache": False}
     runs = [
-        story(PLAIN.format(source="build", more=more, body=f"assert model.cached is {cached}"), "--onnxprep-cache=own", **own)
+        story(
+            PLAIN.format(source="build", more=more, body=f"assert model.cached is {cached}"),
+            "--onnxprep-cache=own",
+            **own,
+        )
         for more, cached in [("", False), ("", True), (", outputs=['p']", False)]
     ]
 
@@ -116,7 +121,8 @@ def test_assert_parity_tells_in_a_plain_test(story):
     outcome = story(PLAIN.format(source="build_branches", more="", body="assert_parity(model, atol=1e-3)"))
 
     outcome.result.assert_outcomes(failed=1)
-    assert "batch=5" in outcome.text and "would pass with" in outcome.text
+    assert "batch=5" in outcome.text
+    assert "would pass with" in outcome.text
 
 
 def test_assert_parity_with_own_samples(story):

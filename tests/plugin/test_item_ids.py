@@ -62,7 +62,8 @@ def test_exporters_and_opsets_make_a_matrix(story):
     """Two exporters at two opsets are four variants."""
     found = names(
         story,
-        "@onnx_export(build, inputs=X, exporter=['torchscript', 'dynamo'], opset=[18, 20])\ndef test_x(onnx_model): pass",
+        "@onnx_export(build, inputs=X, exporter=['torchscript', 'dynamo'], opset=[18, 20])\n"
+        "def test_x(onnx_model): pass",
     )
 
     assert sorted(found) == sorted(
@@ -180,7 +181,10 @@ def test_the_nearest_mark_wins(story):
         "size_budget",
     )
 
-    assert outcome.verdicts == {"test_roomy[torchscript-opset17-size]": "pass", "test_tight[torchscript-opset17-size]": "fail"}
+    assert outcome.verdicts == {
+        "test_roomy[torchscript-opset17-size]": "pass",
+        "test_tight[torchscript-opset17-size]": "fail",
+    }
 
 
 def test_a_test_refines_the_export_of_its_class(story):
@@ -241,7 +245,7 @@ def test_every_mark_is_registered(story):
     """``pytest --markers`` explains every mark, so that --strict-markers accepts them."""
     text = story.run("--markers").text
 
-    assert all(f"@pytest.mark.{mark}(" in text for mark in CHECKS.values())
+    assert all(f"@pytest.mark.{mark}(" in text for mark in (check.mark for check in CHECKS.values()))
 
 
 def test_collecting_builds_nothing(story):

@@ -60,7 +60,9 @@ def test_the_json_report_has_the_agreed_form(story):
         assert record["test"] == "test_x"
         assert record["variant"] == {"exporter": "torchscript", "opset": 17}
         assert record["nodeid"] == f"test_story.py::test_x[torchscript-opset17-{record['check']}]"
-        assert record["duration_s"] >= 0 and "\n" not in record["summary"] and record["summary"]
+        assert record["duration_s"] >= 0
+        assert "\n" not in record["summary"]
+        assert record["summary"]
 
 
 def test_the_figures_of_each_check(story):
@@ -124,8 +126,11 @@ def test_markdown(story):
     story(BAD, "--onnxprep-markdown=out.md")
     text = (story.path / "out.md").read_text()
 
-    assert "| " in text and "|--" in text.replace(" ", "").replace(":", "")
-    assert "test_x" in text and "torchscript" in text and "fail" in text
+    assert "| " in text
+    assert "|--" in text.replace(" ", "").replace(":", "")
+    assert "test_x" in text
+    assert "torchscript" in text
+    assert "fail" in text
 
 
 @pytest.mark.parametrize("number", [1, 7, 33])
@@ -184,7 +189,9 @@ def test_an_unknown_provider(story, cache):
     outcome = story(GOOD, "--onnxprep-provider=cudda", *([] if cache else ["--onnxprep-no-cache"]))
 
     assert set(outcome.verdicts.values()) <= {"error"}
-    assert "'cudda'" in outcome.text and "Available: " in outcome.text and "CPUExecutionProvider" in outcome.text
+    assert "'cudda'" in outcome.text
+    assert "Available: " in outcome.text
+    assert "CPUExecutionProvider" in outcome.text
     assert "pytest_onnxprep/" not in outcome.text
     assert outcome.result.ret != 0
 
@@ -315,7 +322,9 @@ def test_bad_values_are_refused_before_anything_runs(story, option, value, accep
     text = result.stdout.str() + result.stderr.str()
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    assert f"onnxprep-{option}" in text and value in text and accepted in text
+    assert f"onnxprep-{option}" in text
+    assert value in text
+    assert accepted in text
     assert "Traceback" not in text
 
 

@@ -12,7 +12,6 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from torch import nn
 
 ARTIFACT_MODELS = '''
 import torch
@@ -347,7 +346,7 @@ def renamed_nodes(proto):
 
 
 def commuted_add(proto):
-    """a + b is b + a."""
+    """The sum does not depend on the order."""
     add = next(one for one in proto.graph.node if one.op_type == "Add" and "x" in one.input)
     add.input[0], add.input[1] = add.input[1], add.input[0]
 
@@ -467,7 +466,8 @@ def test_the_replay_shows_the_failure_without_us(hold, tmp_path):
     folder = Path(hold(edited_weight).one("parity")["figures"]["replay"])
     guard = (
         "import runpy, sys\n"
-        "for name in ('torch', 'onnx', 'pytest', 'pytest_onnxprep', 'hypothesis', 'tensorflow'): sys.modules[name] = None\n"
+        "for name in ('torch', 'onnx', 'pytest', 'pytest_onnxprep', 'hypothesis', 'tensorflow'):\n"
+        "    sys.modules[name] = None\n"
         f"runpy.run_path({str(folder / 'replay.py')!r}, run_name='__main__')"
     )
     ran = subprocess.run([sys.executable, "-c", guard], cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -11,7 +11,10 @@ UNREPEATABLE = {
         "nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5)).train()",
         ["dropout is active", "'1' (Dropout)", "model.eval()"],
     ),
-    "batch norm": ("nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)).train()", ["train mode", "BatchNorm1d", "eval()"]),
+    "batch norm": (
+        "nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)).train()",
+        ["train mode", "BatchNorm1d", "eval()"],
+    ),
     "random": ("Random()", ["random"]),
     "counter in an attribute": ("Counter()", ["carries state between calls"]),
     "counter in a buffer": ("Buffered()", ["state carried between calls", "'calls'"]),
@@ -54,7 +57,10 @@ def test_a_reference_that_is_not_repeatable_fails_and_is_named(story, model, nee
 
 @pytest.mark.parametrize(
     "model",
-    ["nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5)).eval()", "nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)).eval()"],
+    [
+        "nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5)).eval()",
+        "nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)).eval()",
+    ],
 )
 def test_the_same_models_in_inference_mode_pass(story, model):
     """model.eval() is all that was missing."""
@@ -108,6 +114,23 @@ def test_an_example_is_not_written_to(story):
 
     assert outcome.counts() == {"pass": 2}
     assert "PASSED test_story.py::test_b" in outcome.text
+
+
+def test_a_lone_number_is_an_input(story):
+    """A 0-d input is fed as one, traced, fuzzed and compared."""
+    outcome = story("""
+        class Scale(nn.Module):
+            def forward(self, x, factor):
+                assert factor.dim() == 0
+                return x * factor
+        @onnx_export(lambda: Scale(), inputs={**X, "factor": "float32[]"}, exporter="torchscript", opset=17,
+                     samples=lambda: {"x": np.ones((2, 4), "f"), "factor": np.float32(3)})
+        @parity()
+        def test_x(onnx_model): pass
+        """)
+
+    assert outcome.counts() == {"pass": 2}
+    assert outcome.one("parity")["figures"]["refused"] == 0
 
 
 def test_a_refused_size_is_counted_not_failed(story):

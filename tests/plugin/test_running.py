@@ -52,9 +52,7 @@ def test_x_stops_at_the_first_finding(story):
 
 def test_x_stops_at_the_first_error(story):
     """-x counts a broken test too."""
-    outcome = story(
-        "@onnx_export(lambda: 42, inputs=X)\ndef test_a(onnx_model): pass\n" + TWO.format(mb=1), "-x"
-    )
+    outcome = story("@onnx_export(lambda: 42, inputs=X)\ndef test_a(onnx_model): pass\n" + TWO.format(mb=1), "-x")
 
     assert list(outcome.verdicts.values()) == ["error"]
 
@@ -128,7 +126,7 @@ def test_nothing_is_printed_when_nothing_was_checked(story):
 
 
 def test_xfail_and_skip_marks_count(story):
-    """pytest's own marks work on check items."""
+    """The marks of pytest itself work on check items."""
     outcome = story(
         "@pytest.mark.xfail(strict=True)\n"
         "@onnx_export(build_branches, inputs=X, exporter='torchscript', opset=17)\n@parity()\n"
@@ -222,7 +220,8 @@ def test_a_parametrised_model_fixture_gives_a_model_each(story):
         @onnx_export(inputs=X, exporter="torchscript", opset=17)
         @parity(max_examples=3)
         def test_x(onnx_model, request):
-            assert onnx_model.proto.graph.output[0].type.tensor_type.shape.dim[1].dim_value == request.getfixturevalue("model").out_features
+            shape = onnx_model.proto.graph.output[0].type.tensor_type.shape
+            assert shape.dim[1].dim_value == request.getfixturevalue("model").out_features
         """)
 
     assert outcome.counts() == {"pass": 4}

@@ -76,6 +76,7 @@ def test_same_build_has_the_same_fingerprint(build):
     assert digest(build()) == digest(build())
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_loaded_file_has_the_same_fingerprint(tmp_path):
     """Twice the same file."""
     sequential().save(tmp_path / "net.keras")

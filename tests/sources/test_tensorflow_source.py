@@ -183,7 +183,8 @@ def test_saved_model(folder):
 
 def test_saved_model_without_a_serving_signature(tmp_path):
     """The signatures it has are listed."""
-    tf.saved_model.save(Holder(), str(tmp_path / "bare"), signatures={"other": Holder().signed})
+    kept = Holder()
+    tf.saved_model.save(kept, str(tmp_path / "bare"), signatures={"other": kept.signed})
 
     with pytest.raises(SourceError, match="has no 'serving_default' signature; it has: other"):
         load_source(str(tmp_path / "bare"))

@@ -123,8 +123,8 @@ def test_feeds_and_gradients():
     """Inputs are copies, outputs are detached."""
 
     class InPlace(nn.Linear):
-        def forward(self, input):
-            return super().forward(input.add_(1))
+        def forward(self, x):
+            return super().forward(x.add_(1))
 
     feeds = {"x": np.zeros((1, 3), np.float32)}
     outputs = TorchSource(InPlace(3, 2)).run(feeds, signature(x="n, 3"))
@@ -150,15 +150,15 @@ class State(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.register_buffer("half", torch.ones(2, dtype=torch.bfloat16))
+        self.register_buffer("small", torch.ones(2, dtype=torch.bfloat16))
         self.register_buffer("turn", torch.ones(2, dtype=torch.complex64))
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
 
     def forward(self, x):
-        self.half.mul_(2)
+        self.small.mul_(2)
         self.turn.mul_(1j)
         self.count = self.count + 1
-        return x * self.half.float()
+        return x * self.small.float()
 
 
 def test_state_is_put_back():
@@ -170,14 +170,14 @@ def test_state_is_put_back():
         source.run({"x": np.ones(2, np.float32)}, signature(x="n"))
     source.restore(state)
 
-    assert (module.half.tolist(), module.turn.tolist(), module.count.item()) == ([1, 1], [1, 1], 0)
+    assert (module.small.tolist(), module.turn.tolist(), module.count.item()) == ([1, 1], [1, 1], 0)
 
 
 def test_mode_is_hinted_at():
     """Dropout and batch norm in train mode are named."""
     net = nn.Sequential(nn.Linear(3, 3), nn.Dropout())
 
-    assert "dropout is active: 1 (Dropout)" in TorchSource(net).mode_hint()
+    assert "dropout is active: '1' (Dropout)" in TorchSource(net).mode_hint()
     assert "uses batch statistics" in TorchSource(nn.BatchNorm1d(3)).mode_hint()
     assert TorchSource(net.eval()).mode_hint() == ""
 
