@@ -148,7 +148,7 @@ class Workshop:
 
 
 def _with_own_outputs(signature: Signature, natural: list[str], path: Path) -> Signature:
-    """Nobody declared the outputs: names the framework does not use are the file's own, taken in order."""
+    """Nobody declared the outputs: they are the framework's; other names for as many are the file's, taken in order."""
     import onnx
 
     if signature.outputs is not None:
@@ -158,7 +158,7 @@ def _with_own_outputs(signature: Signature, natural: list[str], path: Path) -> S
     except Exception:  # unreadable: the contract check says so
         return signature
     own = len(found) == len(natural) and set(found) != set(natural)
-    return signature.with_outputs(found) if own else signature
+    return signature.with_outputs(found if own else natural)
 
 
 def make_export(

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
-from pytest_onnxprep.errors import OnnxPrepError
 from pytest_onnxprep.fuzz.example import Example, Maker
 from pytest_onnxprep.spec.errors import SpecError
 
@@ -98,40 +94,3 @@ def decode(maker: Maker, numbers: tuple[int, ...]) -> Example | None:
     except SpecError:
         return None
     return Example(sizes, recipes, packed)
-
-
-def from_strategy(strategy: Any, dtype: str) -> Callable[[Any, tuple[int, ...]], np.ndarray]:
-    """Turn the user's element strategy into ``f(rng, shape)``: a pool drawn once, sampled with replacement.
-
-    Elements that are arrays are taken whole, where their shape is the wanted one.
-    """
-    import hypothesis
-    from hypothesis import HealthCheck, Phase, strategies
-
-    pool: list[Any] = []
-
-    @hypothesis.settings(
-        parent=hypothesis.settings.get_profile("default"),
-        max_examples=64,
-        deadline=None,
-        database=None,
-        derandomize=True,
-        phases=(Phase.generate,),
-        suppress_health_check=list(HealthCheck),
-    )
-    @hypothesis.given(strategies.lists(strategy, min_size=1, max_size=8))
-    def collect(values: list[Any]) -> None:
-        pool.extend(values)
-
-    collect()
-
-    def make(rng: Any, shape: tuple[int, ...]) -> np.ndarray:
-        if isinstance(pool[0], np.ndarray) and pool[0].shape:
-            fitting = [array for array in pool if array.shape == shape]
-            if not fitting:
-                raise OnnxPrepError(f"the strategy in values= makes arrays of shape {pool[0].shape}, needed: {shape}")
-            return np.asarray(fitting[int(rng.integers(len(fitting)))])
-        elements = np.array(pool, dtype=object if dtype == "string" else dtype)
-        return np.asarray(elements[rng.integers(0, len(elements), shape)])
-
-    return make

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pytest_onnxprep.errors import OnnxPrepError
+from pytest_onnxprep.fuzz.custom_values import custom_values
 from pytest_onnxprep.fuzz.recipes import make_array, recipes_for
 from pytest_onnxprep.spec.signature import Signature
 from pytest_onnxprep.spec.tensor import TensorSpec
@@ -126,24 +127,3 @@ def _called(origin: str, function: Callable[..., Any], *arguments: Any) -> Any:
         raise OnnxPrepError(
             f"{origin}: {called}{where} raised {type(error).__name__}: {error}; it was called for {sizes}"
         ) from error
-
-
-def custom_values(name: str, spec: TensorSpec) -> Callable[[Any, tuple[int, ...]], Any] | None:
-    """The user's own value maker of an input, or None where a named recipe makes the values.
-
-    Raises:
-        OnnxPrepError: ``values=`` is neither a recipe, a callable nor a Hypothesis strategy.
-    """
-    if spec.values is None or isinstance(spec.values, str):
-        return None
-    if type(spec.values).__module__.startswith("hypothesis."):
-        from pytest_onnxprep.fuzz.draw import from_strategy
-
-        return from_strategy(spec.values, spec.dtype)
-    if callable(spec.values):
-        maker: Callable[[Any, tuple[int, ...]], Any] = spec.values
-        return maker
-    raise OnnxPrepError(
-        f"values of input {name!r} is {spec.values!r}; accepted: a named recipe, a Hypothesis strategy, "
-        "or f(rng, shape) -> array"
-    )

@@ -74,7 +74,8 @@ def test_order_of_first_appearance() -> None:
 @pytest.mark.parametrize(
     ("verdicts", "expected"),
     [
-        (["pass", "skip"], "skip"),
+        (["pass", "skip"], "pass"),
+        (["skip"], "skip"),
         (["skip", "inconclusive", "pass"], "inconclusive"),
         (["inconclusive", "fail"], "fail"),
         (["fail", "error", "pass"], "error"),
