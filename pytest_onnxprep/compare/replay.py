@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 
@@ -20,6 +21,7 @@ _SCRIPT = '''\
 """
 import json
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import onnxruntime
@@ -132,7 +134,7 @@ def _save(path: Path, arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
     keys = {_key(name, index): name for index, name in enumerate(arrays)}
     safe = {key: _plain(arrays[name]) for key, name in keys.items()}
     with path.open("wb") as file:
-        np.savez(file, allow_pickle=False, **safe)
+        np.savez(file, **cast(Any, safe))
     return keys
 
 
