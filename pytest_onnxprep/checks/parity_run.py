@@ -72,7 +72,11 @@ class ParityRun:
         self.model = case.model
         self.signature = case.model.signature
         self.rule = make_rule(request, case.model.output_names)
-        self.maker = Maker(self.signature, special_values=request.special_values)
+        self.maker = Maker(
+            self.signature,
+            special_values=request.special_values,
+            magnitudes=request.tolerance.is_derived or bool(request.rtol),
+        )
         self.progress = Progress()
         self.reference = _oracle(case)
         self.memo_key = f"{self.signature.canonical()} {sorted(self.maker.recipes.items())} {self._makers()}"

@@ -51,7 +51,7 @@ def check_reference(
         cause = f"state carried between calls: a call changed {changed[0]!r}"
     else:
         cause = "it is random, or carries state between calls in an attribute"
-    raise _finding(f"{cause}; two runs on the same input: {size}", model)
+    raise _finding(f"{cause}; two runs on the same input ({example}): {size}", model)
 
 
 def _finding(cause: str, model: OnnxModel) -> ParityError:

@@ -1,7 +1,7 @@
 """One output against its reference: dtype and shape exact, integers exact, floats by tolerance, NaN only where NaN.
 
 The rule per float element is numpy's, ``|actual - expected| <= atol + rtol * |expected|``; infinities must agree in
-sign. (DESIGN: torch's ``verify=True``, for one, lets NaN pass for a number and broadcasts shapes.)
+sign. (torch's ``verify=True``, for one, lets NaN pass for a number and broadcasts shapes.)
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from pytest_onnxprep.exporters.job import ExportJob
@@ -18,7 +20,7 @@ def export(job: ExportJob) -> None:
         if spec is not None:
             axes[name] = {axis: str(dim) for axis, dim in enumerate(spec.shape) if not dim.is_static}
     module, examples = flat_module(job), example_tensors(job)
-    with module_kept(job.source.model), torch.no_grad():
+    with module_kept(job.source.model), torch.no_grad(), _without_fast_path():
         if job.source.unsuited():
             # The exporter's own tracer cannot enter a ScriptModule below the top; torch.jit.trace can, and keeps its
             # branches and loops.
@@ -35,3 +37,16 @@ def export(job: ExportJob) -> None:
             opset_version=job.variant.opset,
             **options,
         )
+
+
+@contextmanager
+def _without_fast_path() -> Iterator[None]:
+    """Trace attention layer by layer: in eval mode without gradients torch fuses it into operators ONNX has not."""
+    import torch
+
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(enabled)

@@ -52,13 +52,13 @@ class Example:
 class Maker:
     """Makes the arrays of an example, for one signature."""
 
-    def __init__(self, signature: Signature, *, special_values: bool = False) -> None:
+    def __init__(self, signature: Signature, *, special_values: bool = False, magnitudes: bool = True) -> None:
         self.signature = signature
         self.recipes: dict[str, list[str]] = {}
         self._custom: dict[str, Callable[[Any, tuple[int, ...]], Any]] = {}
         if signature.generate is None:
             for name, spec in signature.inputs.items():
-                self.recipes[name] = recipes_for(name, spec, special_values=special_values)
+                self.recipes[name] = recipes_for(name, spec, special_values=special_values, magnitudes=magnitudes)
                 maker = custom_values(name, spec)
                 if maker is not None:
                     self._custom[name] = maker

@@ -17,12 +17,16 @@ Rng = np.random.Generator
 
 _FREE_FLOATS = ["normal", "uniform", "zeros", "ones", "repeated", "ramp", "ties", "halves", "small"]
 _BOUND_FLOATS = ["uniform", "ends", "zeros", "ones", "repeated", "ramp", "ties", "halves"]
+#: Explicit absolute bounds are set with ordinary magnitudes in mind; every other tolerance follows the magnitude.
+_MAGNITUDES = ["large"]
+#: 8 and 16 bits are pictures, sound and quantised values: all of their range is meant.
+_NARROW = ("int8", "uint8", "int16", "uint16")
 _FREE_INTEGERS = ["integers", "signed", "zeros", "ones", "repeated", "ramp", "ties"]
 _BOUND_INTEGERS = ["integers", "ends", "zeros", "ones", "repeated", "ramp", "ties"]
 _MASKS = ["mask", "ones", "random_mask"]
 
 
-def recipes_for(name: str, spec: TensorSpec, *, special_values: bool = False) -> list[str]:
+def recipes_for(name: str, spec: TensorSpec, *, special_values: bool = False, magnitudes: bool = True) -> list[str]:
     """The recipes of an input, plainest first, by dtype, range and role (an input named ``...mask`` is a mask)."""
     if isinstance(spec.values, str):
         return list(_MASKS) if spec.values == "mask" else [spec.values]
@@ -36,8 +40,9 @@ def recipes_for(name: str, spec: TensorSpec, *, special_values: bool = False) ->
         return ["bernoulli", "ones", "zeros", "alternating"]
     bound = spec.low is not None or spec.high is not None
     if "int" in spec.dtype:
-        return list(_BOUND_INTEGERS if bound else _FREE_INTEGERS)
-    return list(_BOUND_FLOATS if bound else _FREE_FLOATS) + (["special"] if special_values else [])
+        return list(_BOUND_INTEGERS if bound or spec.dtype in _NARROW else _FREE_INTEGERS)
+    kinds = _BOUND_FLOATS if bound else _FREE_FLOATS + (_MAGNITUDES if magnitudes else [])
+    return kinds + (["special"] if special_values else [])
 
 
 def make_array(recipe: str, spec: TensorSpec, shape: Shape, rng: Rng) -> np.ndarray:
@@ -52,11 +57,11 @@ def make_array(recipe: str, spec: TensorSpec, shape: Shape, rng: Rng) -> np.ndar
     if recipe == "words":
         return _words(shape, rng)
     if recipe in _MASK_MAKERS:
-        return _MASK_MAKERS[recipe](shape, rng).astype(_dtype(spec.dtype))
+        return np.asarray(_MASK_MAKERS[recipe](shape, rng)).astype(_dtype(spec.dtype))
     if "int" in spec.dtype:
         return _integers(recipe, spec, shape, rng)
     if spec.dtype == "bool":
-        return np.full(shape, recipe == "ones") if recipe in ("zeros", "ones") else rng.random(shape) < 0.5
+        return np.full(shape, recipe == "ones") if recipe in ("zeros", "ones") else np.asarray(rng.random(shape) < 0.5)
     return _floats(recipe, spec, shape, rng)
 
 
@@ -102,7 +107,7 @@ def _float_values(recipe: str, spec: TensorSpec, shape: Shape, rng: Rng, wide: A
     if recipe == "halves":
         return np.round(normal * 4) / wide(2)
     if recipe == "large":
-        return normal * wide(100)
+        return normal * wide(10)
     if recipe == "small":
         return normal * wide(1e-3)
     if recipe == "special":
@@ -138,11 +143,14 @@ def _integers(recipe: str, spec: TensorSpec, shape: Shape, rng: Rng) -> np.ndarr
 
 
 def _integer_range(spec: TensorSpec, first: int, beyond: int) -> tuple[int, int]:
-    """The declared range, ``high`` exclusive; an open end is ten numbers away, at 0 where that is legal."""
+    """The declared range, ``high`` exclusive; an open end is ten numbers away, at 0 where that is legal.
+
+    Without any bound 8 and 16 bits are free, wider integers (indices, mostly) stay in 0..9.
+    """
     if spec.low is not None:
         return int(spec.low), int(spec.high) if spec.high is not None else min(beyond, int(spec.low) + 10)
     if spec.high is None:
-        return max(first, 0), min(beyond, 10)
+        return (first, beyond) if spec.dtype in _NARROW else (0, 10)
     high = int(spec.high)
     return max(first, 0 if high > 0 else high - 10), high
 
@@ -155,7 +163,7 @@ def _integer_values(
     if recipe == "ends":
         return np.where(rng.random(shape) < 0.5, np.array(ends[0], dtype), np.array(ends[1], dtype))
     if recipe == "signed":
-        return np.asarray(rng.integers(_clip(-10, ends), _clip(10, ends), shape, dtype, endpoint=True))
+        return np.asarray(rng.integers(_clip(-300, ends), _clip(300, ends), shape, dtype, endpoint=True))
     if recipe == "ramp":
         steps = np.arange(int(np.prod(shape)), dtype=np.uint64) % np.uint64(max(1, min(high - low, 1 << 63)))
         return np.asarray(steps.astype(dtype) + np.array([low], dtype)).reshape(shape)

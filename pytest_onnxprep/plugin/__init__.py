@@ -158,14 +158,15 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if not hasattr(session.config, "workerinput"):
         from pytest_onnxprep.plugin.terminal import write_reports
 
-        write_reports(session.config)
+        if not write_reports(session.config):
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
     """Print the table, when there is anything to say."""
-    from pytest_onnxprep.plugin.keys import RECORDS
+    from pytest_onnxprep.plugin.keys import RECORDS, REPORT_ERROR
 
-    if config.stash.get(RECORDS, []):
+    if config.stash.get(RECORDS, None) or REPORT_ERROR in config.stash:
         from pytest_onnxprep.plugin.terminal import write_summary
 
         write_summary(terminalreporter, config)

@@ -22,3 +22,5 @@ RECORDS: pytest.StashKey[list[Record]] = pytest.StashKey()
 RESULT: pytest.StashKey[CheckResult] = pytest.StashKey()
 #: Tests whose marks could not be read.
 BROKEN: pytest.StashKey[int] = pytest.StashKey()
+#: Why a report could not be written.
+REPORT_ERROR: pytest.StashKey[str] = pytest.StashKey()

@@ -38,7 +38,7 @@ def status(report: Any, record: dict[str, Any]) -> tuple[str, str, Any] | None:
         return None
     if report.passed and record["verdict"] == Verdict.INCONCLUSIVE.value:
         return "inconclusive", "i", ("INCONCLUSIVE", {"yellow": True})
-    if report.failed and record["verdict"] == Verdict.ERROR.value and "body" not in record["figures"]:
+    if report.failed and record["verdict"] == Verdict.ERROR.value:
         return "error", "E", "ERROR"
     if report.failed and report.when == "setup" and record["verdict"] == Verdict.FAIL.value:
         return "failed", "F", "FAILED"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_onnxprep.plugin.keys import RECORDS
+from pytest_onnxprep.plugin.keys import RECORDS, REPORT_ERROR
 from pytest_onnxprep.plugin.options import option
 
 if TYPE_CHECKING:
@@ -22,24 +22,29 @@ def write_summary(reporter: TerminalReporter, config: pytest.Config) -> None:
     reporter.section("onnxprep", sep="=")
     for text, colour in table(rows(records), reporter._tw.fullwidth):
         reporter.write_line(text, **({colour: True} if colour else {}))
+    problem = config.stash.get(REPORT_ERROR, "")
+    if problem:
+        reporter.write_line(f"ERROR: {problem}", red=True, bold=True)
+        return
     for name in ("json", "markdown"):
         path = option(config, name)
         if path:
             reporter.write_line(f"{name} report: {path}")
 
 
-def write_reports(config: pytest.Config) -> None:
+def write_reports(config: pytest.Config) -> bool:
     """Write ``--onnxprep-json`` and ``--onnxprep-markdown``; they are written even when nothing was checked.
 
-    Raises:
-        pytest.UsageError: a file cannot be written.
+    Returns:
+        Whether every file could be written. Where not, the summary says why: raising here would take the failures of
+        the whole run off the screen.
     """
     from pytest_onnxprep.errors import OnnxPrepError
 
     records = config.stash[RECORDS]
     wanted = {name: option(config, name) for name in ("json", "markdown")}
     if not any(wanted.values()):
-        return
+        return True
     from pytest_onnxprep.report.environment import environment
     from pytest_onnxprep.report.json_report import write_json
     from pytest_onnxprep.report.markdown import write_markdown
@@ -51,4 +56,6 @@ def write_reports(config: pytest.Config) -> None:
         if wanted["markdown"]:
             write_markdown(config.invocation_params.dir / wanted["markdown"], records, found)
     except OnnxPrepError as error:
-        raise pytest.UsageError(str(error)) from error
+        config.stash[REPORT_ERROR] = str(error)
+        return False
+    return True

@@ -66,6 +66,8 @@ def read_export(
     Raises:
         SpecError: anything malformed, with what is accepted.
     """
+    if isinstance(source, (bool, int, float, bytes, list, tuple, Mapping)):
+        raise SpecError(f"source {source!r} is no model; accepted: a zero-argument factory, a model, or a path")
     for name, value in (("precision", precision), ("transform", transform), ("target", target)):
         if value is not None:
             raise SpecError(f"{name}={value!r} is not available in this version; leave it out")

@@ -140,7 +140,7 @@ def test_recipes_are_what_they_are_called():
     assert (meaning("signed", "int64") < 0).any()
     assert (meaning("signed", "int64") > 0).any()
     assert np.abs(meaning("small")).max() < 0.01
-    assert np.abs(meaning("large")).max() > 50
+    assert np.abs(meaning("large")).max() > 10
 
 
 def test_uniform_covers_the_range():
@@ -193,3 +193,27 @@ def test_generate_makes_inputs_that_belong_together():
 
     np.testing.assert_array_equal(feeds["x"], feeds["y"])
     np.testing.assert_array_equal(feeds["x"], rng(5).random(4, "f"))
+
+
+def test_a_scalar_of_every_dtype_is_an_array() -> None:
+    """ONNX Runtime takes 0-d arrays, not NumPy scalars."""
+    for dtype in ("float32", "int64", "uint8", "bool"):
+        spec = TensorSpec(dtype, "")
+        for recipe in recipes_for("x", spec):
+            assert isinstance(make_array(recipe, spec, (), np.random.default_rng(0)), np.ndarray), (dtype, recipe)
+
+
+def test_pictures_use_the_whole_range_of_their_dtype() -> None:
+    """8-bit inputs without a declared range reach both ends: a cast to a narrower type must show."""
+    values = make_array("integers", TensorSpec("uint8", "n"), (4096,), np.random.default_rng(0))
+
+    assert values.min() < 16
+    assert values.max() > 240
+
+
+def test_magnitudes_are_left_out_for_plain_absolute_bounds() -> None:
+    """An explicit atol alone is set for ordinary magnitudes; everything else gets large values too."""
+    spec = TensorSpec("float32", "n")
+
+    assert "large" in recipes_for("x", spec)
+    assert "large" not in recipes_for("x", spec, magnitudes=False)

@@ -42,7 +42,7 @@ SOURCES = {
     "factory with arguments": ("lambda size: nn.Linear(size, 1)", ["needs arguments (size)", "zero-argument"]),
     "factory returns junk": ("lambda: 42", ["returned builtins.int", "no model", "accepted"]),
     "factory returns nothing": ("lambda: None", ["NoneType", "accepted"]),
-    "junk": ("42", ["42", "no model", "accepted"]),
+    "junk": ("object()", ["object", "no model", "accepted"]),
     "factory misses a package": ("imports", ["not_installed_anywhere", "imports (test_story.py:", "Install"]),
 }
 

@@ -204,7 +204,7 @@ def test_feeds_shrink_to_the_smallest(story):
 
 
 def test_the_public_names():
-    """What DESIGN shows can be imported from the package."""
+    """What the documentation shows can be imported from the package."""
     import pytest_onnxprep
 
     for name in ("Dim", "TensorSpec", "onnx_export", "parity", "latency_budget", "size_budget", "assert_parity"):

@@ -335,3 +335,19 @@ def test_help_lists_every_option(story):
     for name in ("json", "markdown", "examples", "cache", "no-cache", "provider", "on-inconclusive"):
         assert f"--onnxprep-{name}" in text
         assert f"onnxprep_{name.replace('-', '_')}" in text
+
+
+def test_an_unwritable_report_does_not_hide_the_failures(story):
+    """The run's own failures stay on the screen; the exit code and a line say that the report is missing."""
+    blocked = story.path / "file"
+    blocked.write_text("")
+    story.write("""
+        @onnx_export(build, inputs=X, opset=17)
+        def test_x(onnx_model):
+            assert onnx_model.opset == 18
+        """)
+
+    result = story.pytester.runpytest_inprocess(f"--onnxprep-json={blocked / 'report.json'}")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stdout.fnmatch_lines(["*assert 17 == 18*", "*ERROR: *report.json*"])

@@ -106,3 +106,10 @@ def test_domains_are_the_plugins_own_option() -> None:
 
     assert request.domains == ("com.acme",)
     assert request.options == ({"optimize": False},)
+
+
+@pytest.mark.parametrize("source", [3, True, b"model", [object()], {"model": object()}])
+def test_a_source_that_can_be_no_model(source: Any) -> None:
+    """Plain data in the place of the source is refused at collection."""
+    with pytest.raises(SpecError, match="is no model; accepted"):
+        read_export(source)
