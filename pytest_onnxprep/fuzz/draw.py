@@ -11,7 +11,7 @@ _SEEDS = 1 << 16
 
 #: Examples per Hypothesis test case, and bytes drawn for each. One draw for many examples keeps Hypothesis's
 #: bookkeeping (0.3 ms a case, 30 us a draw) away from models that take no longer than that.
-BATCH = 25
+BATCH = 50
 _BYTES = 16
 
 

@@ -13,7 +13,7 @@ import pytest
 from pytest_onnxprep.plugin.fixtures import _onnxprep_cell as _onnxprep_cell
 from pytest_onnxprep.plugin.fixtures import onnx_exporter as onnx_exporter
 from pytest_onnxprep.plugin.fixtures import onnx_model as onnx_model
-from pytest_onnxprep.plugin.options import MARKERS, MARKS, add_options, check_options
+from pytest_onnxprep.plugin.options import MARKERS, MARKS, add_options, check_options, option
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
@@ -155,7 +155,8 @@ class _Gatherer:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Write the reports that were asked for."""
-    if not hasattr(session.config, "workerinput"):
+    wanted = option(session.config, "json") or option(session.config, "markdown")
+    if wanted and not hasattr(session.config, "workerinput"):
         from pytest_onnxprep.plugin.terminal import write_reports
 
         if not write_reports(session.config):
