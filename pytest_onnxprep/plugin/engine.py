@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections import OrderedDict
 from collections.abc import Callable
@@ -41,7 +42,6 @@ class Engine:
     """Makes exports for items and for ``onnx_exporter``."""
 
     def __init__(self, config: pytest.Config) -> None:
-        self.root = config.rootpath
         run_dir = _run_dir(config)
         folder = option(config, "cache")
         cache = run_dir / "cache" if no_cache(config) else config.rootpath / Path(folder).expanduser()
@@ -69,19 +69,20 @@ class Engine:
         A sample is traced with only where the model refuses made-up inputs: tracing with the very input that showed
         a bug could bake in the branch that hides it.
         """
-        feeds = prepared.feeds
-        artifact = _artifact(request, base)
-        try:
-            return self.workshop.export(
-                prepared.source, prepared.signature, variant, domains=request.domains, feeds=feeds, artifact=artifact
-            )
-        except SourceError:
-            if feeds is not None or not prepared.samples:
-                raise
-        feeds = next(iter(prepared.samples.values()))
-        return self.workshop.export(
-            prepared.source, prepared.signature, variant, domains=request.domains, feeds=feeds, artifact=artifact
+        export = functools.partial(
+            self.workshop.export,
+            prepared.source,
+            prepared.signature,
+            variant,
+            domains=request.domains,
+            artifact=_artifact(request, base),
         )
+        try:
+            return export(feeds=prepared.feeds)
+        except SourceError:
+            if prepared.feeds is not None or not prepared.samples:
+                raise
+        return export(feeds=next(iter(prepared.samples.values())))
 
     def exporter(self, base: Path) -> Callable[..., OnnxModel]:
         """The function behind the fixture ``onnx_exporter``."""

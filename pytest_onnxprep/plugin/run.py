@@ -23,7 +23,7 @@ from pytest_onnxprep.errors import (
     SpecError,
 )
 from pytest_onnxprep.marks import CHECKS
-from pytest_onnxprep.plugin.engine import engine_of
+from pytest_onnxprep.plugin.engine import Prepared, engine_of
 from pytest_onnxprep.plugin.items import CheckItem
 from pytest_onnxprep.plugin.keys import RESULT
 from pytest_onnxprep.plugin.options import option
@@ -61,22 +61,17 @@ def export_of(item: CheckItem) -> OnnxModel:
         Finding: the export failed or broke the contract.
         OnnxPrepError: source, exporter or cache are at fault.
     """
-    engine = engine_of(item.config)
-    cell = item.cell
-    base = item.path.parent
-    value = cell.export.source if cell.export.source is not None else item.funcargs.get("model")
-    prepared = engine.prepare(cell.export, value, base)
-    return engine.export(prepared, cell.export, cell.variant, base)
+    return engine_of(item.config).export(_prepared(item), item.cell.export, item.cell.variant, item.path.parent)
 
 
 def _check(item: CheckItem) -> CheckResult:
     cell = item.cell
-    engine = engine_of(item.config)
     unmeasured = _unmeasured(item) if cell.check == "latency" else ""
     if unmeasured and os.environ.get("PYTEST_XDIST_WORKER"):
         item.stash[RESULT] = CheckResult(Verdict.SKIP, unmeasured)
         raise pytest.skip.Exception(unmeasured, _use_item_location=True)
-    prepared = engine.prepare(cell.export, _source_value(item), item.path.parent)
+    engine = engine_of(item.config)
+    prepared = _prepared(item)
     try:
         model = engine.export(prepared, cell.export, cell.variant, item.path.parent)
     except (ExportFailed, ContractViolation) as finding:
@@ -107,9 +102,11 @@ def _room(item: CheckItem) -> Any:
     return importlib.import_module(CHECKS[item.cell.check].module)
 
 
-def _source_value(item: CheckItem) -> Any:
-    source = item.cell.export.source
-    return item.funcargs.get("model") if source is None else source
+def _prepared(item: CheckItem) -> Prepared:
+    """The item's loaded source: what ``onnx_export`` names, or else the fixture ``model``."""
+    export = item.cell.export
+    value = item.funcargs.get("model") if export.source is None else export.source
+    return engine_of(item.config).prepare(export, value, item.path.parent)
 
 
 def _not_judged(item: CheckItem, finding: Finding) -> Finding:

@@ -43,8 +43,6 @@ def write_reports(config: pytest.Config) -> bool:
 
     records = config.stash[RECORDS]
     wanted = {name: option(config, name) for name in ("json", "markdown")}
-    if not any(wanted.values()):
-        return True
     from pytest_onnxprep.report.environment import environment
     from pytest_onnxprep.report.json_report import write_json
     from pytest_onnxprep.report.markdown import write_markdown
