@@ -18,6 +18,7 @@ from pytest_onnxprep import Dim, OnnxModel, TensorSpec
 from pytest_onnxprep.checks import parity
 from pytest_onnxprep.checks.case import Case
 from pytest_onnxprep.checks.parity_run import ParityRun
+from pytest_onnxprep.fuzz.plan import corner_examples
 from pytest_onnxprep.spec.check_requests import read_parity
 
 EXAMPLES = 100
@@ -105,7 +106,7 @@ def _race(model: OnnxModel) -> tuple[list[float], list[float]]:
 def _feeds_of(case: Case) -> list[dict[str, np.ndarray]]:
     """The feeds of a run of the check, in order."""
     run = ParityRun(case)
-    corners = parity.corner_examples(run.maker)
+    corners = corner_examples(run.maker)
     examples = [*corners, *parity._drawn(run, EXAMPLES - len(corners))]
     return [run.maker.feeds(example) for example in examples]
 

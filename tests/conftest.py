@@ -17,6 +17,8 @@ def pytester(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pyte
 
     Frameworks do not survive a second import.
     """
+    for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID"):
+        monkeypatch.delenv(name, raising=False)  # a story is a run of its own
     folder = str(pytester.path)
 
     class OnlyOwnModules(pytester_module.SysModulesSnapshot):

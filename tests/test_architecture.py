@@ -29,7 +29,9 @@ ALLOWED: dict[str, set[str]] = {
     "transforms": {"artifacts", "runtime", "errors", "spec"},
     "exporters": {"artifacts", "sources", "fuzz", "runtime", "errors", "spec"},
     "compare": {"artifacts", "runtime", "errors", "spec"},
+    "localise": {"compare", "artifacts", "sources", "runtime", "errors", "spec"},
     "checks": {
+        "localise",
         "compare",
         "fuzz",
         "exporters",

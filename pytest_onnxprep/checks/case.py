@@ -17,6 +17,8 @@ class Case:
         model: the exported, validated file.
         request: the parsed mark (`ParityRequest`, `LatencyRequest`, ...).
         examples: number of parity examples where the request names none.
+        all_corners: whether all corners are tried even if they are more than that.
+        max_s: seconds after which parity starts no further random example.
         samples: the user's own feeds, by name.
         replay_folder: where a failing parity check leaves its replay.
         title: the test, for that replay.
@@ -26,6 +28,8 @@ class Case:
     model: OnnxModel
     request: Any
     examples: int = 100
+    max_s: float = 20.0
+    all_corners: bool = True
     samples: dict[str, Any] = field(default_factory=dict)
     replay_folder: Path | None = None
     title: str = ""

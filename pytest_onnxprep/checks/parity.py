@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 from pytest_onnxprep.checks.case import Case
+from pytest_onnxprep.checks.metamorphic import broken_relation
 from pytest_onnxprep.checks.parity_report import failed
 from pytest_onnxprep.checks.parity_run import Failure, ParityRun, base_figures, coverage
 from pytest_onnxprep.checks.reference import check_reference
 from pytest_onnxprep.errors import Finding, ParityError, ReferenceRefused, SourceError
-from pytest_onnxprep.fuzz.corners import corner_sizes
-from pytest_onnxprep.fuzz.draw import draw_examples
-from pytest_onnxprep.fuzz.example import Example, Maker
+from pytest_onnxprep.fuzz.draw import climb, draw_examples
+from pytest_onnxprep.fuzz.example import Example
+from pytest_onnxprep.fuzz.plan import Failures, corner_examples
 from pytest_onnxprep.fuzz.shrink import shrink
 from pytest_onnxprep.spec.verdict import CheckResult, Verdict
 
-#: Seconds after which no further random example is started; corners and samples are always run.
-TIME_BUDGET_S = 20.0
-
 #: What a failing check is raised as.
 FINDING = ParityError
+
+#: Corners whose reference is run a second time.
+_TWICE = 3
+#: Random examples from which half are drawn towards larger errors.
+_CLIMB = 200
+#: A share of ill-conditioned examples beyond which nothing can be said.
+_TOO_MANY = 0.5
 
 
 def run(case: Case) -> CheckResult:
@@ -30,60 +36,84 @@ def run(case: Case) -> CheckResult:
         SpecError: ``outputs=`` names an output the model does not have.
     """
     run = ParityRun(case)
+    kept = Failures(case.title)
     state = case.model.source.state()
     try:
-        failure = _samples(run) or _search(run)
-        if failure is not None:
-            smallest = shrink(failure.example, run.still_fails, run.maker)
-            failure = (run.check(smallest, counted=False) if smallest != failure.example else None) or failure
+        failure = _samples(run) or _search(run, kept)
+        if failure is None:
+            return _passed(run)
+        run.progress.seconds_to_failure = time.monotonic() - run.progress.started
+        smallest = shrink(failure.example, run.still_fails, run.maker)
+        failure = (run.check(smallest, counted=False) if smallest != failure.example else None) or failure
+        kept.remember(failure.example)
+        return failed(run, failure)
     except Finding as finding:
         return finding.result
     finally:
         case.model.source.restore(state)
-    return _passed(run) if failure is None else failed(run, failure)
 
 
-def _search(run: ParityRun) -> Failure | None:
-    """Corners, then what Hypothesis draws, until one fails."""
-    started = time.monotonic()
+def _search(run: ParityRun, kept: Failures) -> Failure | None:
+    """What failed before, the corners, then what Hypothesis draws, until one fails."""
+    assumed = run.model.provenance.get("narrowed", ())
+    corners = corner_examples(run.maker, [sizes for record in assumed for sizes in record["try"]])
     limit = run.request.max_examples or run.case.examples
-    corners = corner_examples(run.maker)[:limit]
-    check_reference(run.case.model, run.maker, corners[0], run.reference)
-    for example in corners:
+    if run.request.max_examples or not run.case.all_corners:
+        corners = corners[:limit]
+    for example in kept.examples(run.maker):
         failure = run.visit(example)
         if failure is not None:
             return failure
-    for example in _drawn(run, limit - len(corners)):
-        if time.monotonic() - started > TIME_BUDGET_S:
-            run.progress.stopped_early = True
-            break
+        kept.forget(example)
+    checked = run.model.source.memo.setdefault("repeatable", set())
+    for index, example in enumerate(corners):
+        if index < _TWICE and (run.memo_key, index) not in checked:  # once for all variants
+            check_reference(run, example, thorough=index == 0)
+            checked.add((run.memo_key, index))
         failure = run.visit(example)
         if failure is not None:
             return failure
-    return None
+    left = limit - len(corners)
+    climbing = left // 2 if left >= _CLIMB else 0
+    for example in _drawn(run, left - climbing):
+        failure = run.visit(example)
+        if failure is not None:
+            return failure
+    failure = _climb(run, climbing) or run.second_look()
+    if failure is None and run.progress.last_good is not None and run.request.oracle == "framework":
+        failure = broken_relation(run, corners[0])
+    return failure
 
 
-def _drawn(run: ParityRun, count: int) -> list[Example]:
+def _climb(run: ParityRun, count: int) -> Failure | None:
+    """Hypothesis's `target()` on the error, for runs long enough that it pays."""
+    found: list[Failure] = []
+
+    def score(example: Example) -> float:
+        if found or time.monotonic() - run.progress.started > run.case.max_s:
+            return 0.0
+        failure = run.visit(example)
+        if failure is not None:
+            found.append(failure)
+        return run.progress.last_ratio
+
+    if count > 0:
+        climb(run.maker, count, score)
+    return found[0] if found else None
+
+
+def _drawn(run: ParityRun, count: int) -> Iterator[Example]:
     """Hypothesis's examples, the same for every variant of a model: they are then comparable, and drawn once."""
     memo = run.case.model.source.memo
     key = f"drawn {count} {run.memo_key}"
     if key not in memo:
         memo[key] = draw_examples(run.maker, count)
     drawn: list[Example] = memo[key]
-    return drawn
-
-
-def corner_examples(maker: Maker) -> list[Example]:
-    """Every corner of the sizes, the recipes taken in turn; each recipe of each input occurs at least once."""
-    corners = corner_sizes(maker.signature)
-    widest = max((len(kinds) for kinds in maker.recipes.values()), default=1)
-    examples = []
-    for index in range(max(len(corners), widest)):
-        # Recipes beyond the corners run at the traced sizes.
-        sizes = corners[index] if index < len(corners) else corners[0]
-        recipes = {name: kinds[index % len(kinds)] for name, kinds in maker.recipes.items()}
-        examples.append(Example(sizes, recipes, index))
-    return examples
+    for example in drawn:
+        if time.monotonic() - run.progress.started > run.case.max_s:
+            run.progress.stopped_early = True
+            return
+        yield example
 
 
 def _samples(run: ParityRun) -> Failure | None:
@@ -106,9 +136,18 @@ def _passed(run: ParityRun) -> CheckResult:
         )
     figures = base_figures(run)
     refused = f", {progress.refused} refused by the framework" if progress.refused else ""
-    summary = f"{progress.examples} examples agree, max |error| {progress.max_abs:.2g}{refused}"
-    if figures["sizes_tried"]:
-        summary += f"; sizes tried: {coverage(run.signature, progress.tried)}"
+    ill = f", {progress.ill_conditioned} of them ill-conditioned" if progress.ill_conditioned else ""
+    tried = f"; sizes tried: {coverage(run.signature, progress.tried)}" if figures["sizes_tried"] else ""
     if progress.stopped_early:
-        summary += f"; stopped after {TIME_BUDGET_S:.0f} s"
+        tried += f"; stopped after {run.case.max_s:.0f} s"
+    if progress.ill_conditioned > _TOO_MANY * progress.examples:
+        return CheckResult(
+            Verdict.INCONCLUSIVE,
+            f"{progress.ill_conditioned} of {progress.examples} examples are ill-conditioned: the framework's own "
+            f"answer moves as far as the file's when the input moves by a rounding error; the first: "
+            f"{progress.first_ill_conditioned}. Give inputs the model is made for (TensorSpec(low=, high=), samples=)"
+            f"{refused}{tried}",
+            figures,
+        )
+    summary = f"{progress.examples} examples agree{ill}, max |error| {progress.max_abs:.2g}{refused}{tried}"
     return CheckResult(Verdict.PASS, summary, figures)

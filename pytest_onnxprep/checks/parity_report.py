@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pytest_onnxprep.checks.boundary import boundaries
 from pytest_onnxprep.checks.parity_run import Failure, ParityRun, base_figures, coverage
+from pytest_onnxprep.compare.conditioning import Cause
 from pytest_onnxprep.compare.elementwise import Difference
 from pytest_onnxprep.compare.metrics import sqnr_db
 from pytest_onnxprep.compare.replay import write_replay
+from pytest_onnxprep.exporters.narrowing import breached, words
+from pytest_onnxprep.localise.result import Localisation
+from pytest_onnxprep.localise.run import localise
+from pytest_onnxprep.spec.tolerance import Tolerance
 from pytest_onnxprep.spec.verdict import CheckResult, Verdict
 
 
 def failed(run: ParityRun, failure: Failure) -> CheckResult:
-    """The result of a failing parity check, its replay folder written."""
+    """The result of a failing parity check: who is to blame, where it begins, and its replay folder."""
     replay = _replay(run, failure)
+    found = _localise(run, failure, replay)
+    rules = boundaries(failure.example, run.outcome, run.maker)
     figures = {**base_figures(run), "minimal": failure.example.to_json()}
     if isinstance(replay, Path):
         figures["replay"] = str(replay)
-    if failure.comparison is None:
+    if run.progress.seconds_to_failure is not None:
+        figures["seconds_to_failure"] = run.progress.seconds_to_failure
+    if failure.unrepeatable:
+        summary, rows = f"{failure.refusal}, at {_sizes(failure)}", [("input", str(failure.example))]
+        figures["worst_output"] = ""
+    elif failure.comparison is None:
         summary = f"ONNX Runtime refuses an input the framework takes, at {_sizes(failure)}: {failure.refusal[:200]}"
         rows = [("smallest input", str(failure.example)), ("ONNX Runtime", failure.refusal)]
         figures["worst_output"] = ""
@@ -39,12 +53,47 @@ def failed(run: ParityRun, failure: Failure) -> CheckResult:
             "wrong_share": worst.wrong / worst.total if worst.total else None,
             "tightest": {"atol": worst.tightest_atol, "rtol": worst.tightest_rtol},
         }
+    assumed = [words(record) for record in breached(run.model.provenance, failure.example.sizes)]
+    if assumed:
+        rows.insert(1, ("exported only for", "; ".join(assumed[:2])))
+    if rules:
+        figures["boundary"] = rules
+        rows.insert(1, ("fails for", "; ".join(rules)))
+    if found is not None:
+        figures |= {
+            "blame": found.blame or None,
+            "first_divergent_node": found.node or None,
+            "layer": found.layer or None,
+            "divergence": found.to_json(),
+        }
+        shown = found if found.subgraph is None else replace(found, subgraph=_relative(found.subgraph))
+        rows += shown.rows()
     rows += _trailer(run, replay)
     width = max(len(name) for name, _ in rows)
     text = "\n".join(f"  {name:<{width}}  {value}" for name, value in rows)
     chatter = [line for line in run.model.provenance.get("converter_output", []) if "Warning" in line.split(" ")[0]]
     sections = (("converter warnings", "\n".join(chatter)),) if chatter else ()
     return CheckResult(Verdict.FAIL, summary, figures, f"{summary}\n\n{text}", sections)
+
+
+def _localise(run: ParityRun, failure: Failure, replay: Path | str) -> Localisation | None:
+    """Where the difference begins; nothing where there is no framework to compare with, or no difference to it."""
+    if run.request.oracle != "framework" or failure.unrepeatable:
+        return None
+    rule = run.rule
+    if failure.ruling is not None and failure.comparison is not None:
+        worst = failure.comparison.worst
+        if 0 < worst.max_abs <= worst.atol:  # below the tolerance, and the file's fault all the same
+            rule = replace(rule, per_output={**rule.per_output, worst.output: Tolerance(atol=worst.max_abs / 2)})
+    good = run.progress.last_good
+    return localise(
+        run.model,
+        failure.feeds,
+        failure.expected,
+        rule,
+        good_feeds=None if good is None else run.maker.feeds(good),
+        folder=replay / "smallest" if isinstance(replay, Path) else None,
+    )
 
 
 def _difference(run: ParityRun, failure: Failure, worst: Difference) -> tuple[str, list[tuple[str, str]]]:
@@ -58,6 +107,10 @@ def _difference(run: ParityRun, failure: Failure, worst: Difference) -> tuple[st
         summary = f"{miss.output!r}: {miss.metric} {miss.value:.4g} is below {miss.minimum:g}, at {_sizes(failure)}"
         return summary, [*rows, ("max |error|", f"{worst.max_abs:.6g}")]
     if worst.index is None:
+        if failure.ruling is not None and worst.max_abs:
+            rows.append(("max |error|", f"{worst.max_abs:.6g}; within {worst.atol:.3g}, and no rounding"))
+            rows.append(("because", failure.ruling.cause.value))
+            return f"{worst.output!r} differs by up to {worst.max_abs:.3g}, at {_sizes(failure)}", rows
         return f"{worst.output!r} {worst.what}, at {_sizes(failure)}", rows
     place = f"index {list(worst.index)}"
     rows.append((place, f"framework {_value(worst.expected)}   ONNX Runtime {_value(worst.actual)}"))
@@ -70,6 +123,8 @@ def _difference(run: ParityRun, failure: Failure, worst: Difference) -> tuple[st
         rows.append(("max |error|", f"{worst.max_abs:.6g}; {allowed}{derived}"))
         rows.append(("SQNR", f"{_sqnr(run, failure, worst):.1f} dB"))
         rows.append(("would pass with", _tightest(worst)))
+    if failure.ruling is not None and failure.ruling.cause is not Cause.UNEXPLAINED:
+        rows.append(("because", failure.ruling.cause.value))
     summary = f"{worst.output!r} {worst.what} by up to {worst.max_abs:.3g}, at {_sizes(failure)}"
     return summary, rows
 

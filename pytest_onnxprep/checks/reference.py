@@ -2,41 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pytest_onnxprep.artifacts.onnx_model import OnnxModel
 from pytest_onnxprep.compare.outputs import Rule, compare_outputs
 from pytest_onnxprep.errors import ParityError, ReferenceRefused
-from pytest_onnxprep.fuzz.example import Example, Maker
+from pytest_onnxprep.fuzz.example import Example
+
+if TYPE_CHECKING:
+    from pytest_onnxprep.checks.parity_run import ParityRun
 
 
-def check_reference(
-    model: OnnxModel,
-    maker: Maker,
-    example: Example,
-    reference: Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]],
-) -> None:
-    """Run the reference twice on one example.
+def check_reference(run: ParityRun, example: Example, *, thorough: bool) -> None:
+    """Run the reference twice on one example; the first answer is kept as the one to compare with.
+
+    Args:
+        run: the check.
+        example: to run.
+        thorough: also look for state that changes between the calls.
 
     Raises:
         ParityError: the two runs differ by more than rounding, or the first one changed the model's state in a way
             that train mode does; named as what it is.
     """
-    source = model.source
-    before = source.state()
+    model, source = run.model, run.model.source
+    before = source.state() if thorough else {}
     try:
-        first = {name: array.copy() for name, array in reference(maker.feeds(example)).items()}
-        between = source.state()
-        second = reference(maker.feeds(example))
+        first = {name: array.copy() for name, array in run.reference(run.maker.feeds(example)).items()}
+        between = source.state() if thorough else {}
+        second = run.reference(run.maker.feeds(example))
     except ReferenceRefused:
         return
-    hint = source.mode_hint()
+    hint = source.mode_hint() if thorough else ""
     changed = [name for name, array in before.items() if not np.array_equal(array, between[name], equal_nan=False)]
     comparison = compare_outputs(first, second, Rule())
     if comparison.passed and not (hint and changed):
+        run.remember(example, first)
         return
+    hint = hint or source.mode_hint()
     if comparison.passed:
         raise _finding(f"{hint} (a call changed {changed[0]!r})", model)
     worst = comparison.worst

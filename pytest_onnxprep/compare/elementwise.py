@@ -6,6 +6,7 @@ sign. (torch's ``verify=True``, for one, lets NaN pass for a number and broadcas
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +32,8 @@ class Difference:
         total: number of elements.
         tightest_atol: smallest ``atol`` that passes with ``rtol`` as it is; None where none does.
         tightest_rtol: smallest ``rtol`` that passes with ``atol`` as it is; None where none does.
+        scale: largest finite magnitude of a float reference; 0 where it was not needed.
+        dtype: of the reference.
     """
 
     output: str
@@ -46,6 +49,8 @@ class Difference:
     total: int = 0
     tightest_atol: float | None = None
     tightest_rtol: float | None = None
+    scale: float = 0.0
+    dtype: str = ""
 
     @property
     def matches(self) -> bool:
@@ -101,6 +106,7 @@ def _compare_exactly(output: str, expected: np.ndarray, actual: np.ndarray) -> D
         actual=_scalar(actual[position]),
         wrong=wrong,
         total=expected.size,
+        dtype=expected.dtype.name,
     )
 
 
@@ -108,17 +114,18 @@ def _compare_floats(output: str, expected: np.ndarray, actual: np.ndarray, toler
     if not expected.size:
         return Difference(output, "match")
     # The common case first, in the arrays' own width and without a mask: NaN and infinities fail the comparison.
+    dtype = expected.dtype.name
     with np.errstate(invalid="ignore", over="ignore"):
-        error = np.abs(np.subtract(actual, expected))
-        largest = float(error.max())
+        largest = float(np.abs(np.subtract(actual, expected)).max())
         scale = 0.0
         if tolerance.is_derived:
             scale = float(np.abs(expected).max())
-            scale = scale if np.isfinite(scale) else finite_scale(expected)
-        atol, rtol = tolerance.resolve(expected.dtype.name, scale)
+            scale = scale if math.isfinite(scale) else finite_scale(expected)
+        atol, rtol = tolerance.resolve(dtype, scale)
         if largest <= atol:
-            return Difference(output, "match", max_abs=largest, atol=atol, rtol=rtol, total=expected.size)
-        return _judge(output, expected.astype(np.float64), actual.astype(np.float64), atol, rtol)
+            return Difference(output, "match", "", largest, atol, rtol, total=expected.size, scale=scale, dtype=dtype)
+        scale = scale or finite_scale(expected)
+        return _judge(output, dtype, expected.astype(np.float64), actual.astype(np.float64), atol, rtol, scale)
 
 
 def finite_scale(array: np.ndarray) -> float:
@@ -127,7 +134,9 @@ def finite_scale(array: np.ndarray) -> float:
     return float(finite.max()) if finite.size else 0.0
 
 
-def _judge(output: str, expected: np.ndarray, actual: np.ndarray, atol: float, rtol: float) -> Difference:
+def _judge(
+    output: str, dtype: str, expected: np.ndarray, actual: np.ndarray, atol: float, rtol: float, scale: float
+) -> Difference:
     """The full rule, in float64."""
     special = ~(np.isfinite(expected) & np.isfinite(actual))
     agrees = (np.isnan(expected) & np.isnan(actual)) | (expected == actual)
@@ -139,7 +148,7 @@ def _judge(output: str, expected: np.ndarray, actual: np.ndarray, atol: float, r
     wrong = int(np.count_nonzero(outside | clash))
     largest = float(error.max())
     if not wrong:
-        return Difference(output, "match", max_abs=largest, atol=atol, rtol=rtol, total=expected.size)
+        return Difference(output, "match", "", largest, atol, rtol, total=expected.size, scale=scale, dtype=dtype)
     worst = int(np.argmax(clash)) if clash.any() else int(np.argmax(excess))
     index = tuple(int(i) for i in np.unravel_index(worst, expected.shape))
     needed_atol, needed_rtol = _tightest(error, magnitude, atol, rtol)
@@ -157,6 +166,8 @@ def _judge(output: str, expected: np.ndarray, actual: np.ndarray, atol: float, r
         total=expected.size,
         tightest_atol=None if clash.any() else needed_atol,
         tightest_rtol=None if clash.any() else needed_rtol,
+        scale=scale,
+        dtype=dtype,
     )
 
 

@@ -29,6 +29,11 @@ class Rule:
     only: tuple[str, ...] | None = None
     minimums: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def has_derived(self) -> bool:
+        """Whether some output has a tolerance without numbers."""
+        return any(tolerance.is_derived for tolerance in (self.tolerance, *self.per_output.values()))
+
     def tolerance_of(self, output: str) -> Tolerance:
         """The tolerance of one output."""
         return self.per_output.get(output, self.tolerance)

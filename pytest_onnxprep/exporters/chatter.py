@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import io
+import linecache
 import logging
 import os
 import re
@@ -12,6 +13,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 _MAX_LINES = 60
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
@@ -27,6 +29,7 @@ class Chatter:
         self.logged: list[str] = []
         self.warnings: list[str] = []
         self.native = ""
+        self.traced: list[warnings.WarningMessage] = []
 
     def lines(self) -> list[str]:
         """Warnings first (they name what was frozen), then logs and prints; long output is cut in the middle."""
@@ -65,6 +68,18 @@ def captured() -> Iterator[Chatter]:
                 yield chatter
         finally:
             chatter.warnings = [_warning_line(warning) for warning in caught if _tells(warning)]
+            chatter.traced = [warning for warning in caught if warning.category.__name__ == "TracerWarning"]
+
+
+def tracer_warnings(chatter: Chatter) -> list[dict[str, Any]]:
+    """What the TorchScript tracer turned into constants: where in whose code, and its own words, each once."""
+    found: dict[tuple[str, int, str], dict[str, Any]] = {}
+    for warning in chatter.traced:
+        text = " ".join(plain(str(warning.message)).split()).split(". ")[0]
+        code = linecache.getline(warning.filename, warning.lineno).strip()
+        record = {"file": warning.filename, "line": warning.lineno, "code": code, "text": text}
+        found.setdefault((warning.filename, warning.lineno, text), record)
+    return list(found.values())
 
 
 class _Collect(logging.Handler):

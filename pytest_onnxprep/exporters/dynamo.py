@@ -7,11 +7,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from pytest_onnxprep.exporters.job import ExportJob
+from pytest_onnxprep.exporters.shape_guards import guards_watched
 from pytest_onnxprep.exporters.torch_common import (
     RESERVED,
     example_tensors,
     flat_module,
-    module_kept,
     needs_external_data,
 )
 
@@ -21,8 +21,8 @@ def export(job: ExportJob) -> None:
     import torch
 
     options = job.options_for(torch.onnx.export, RESERVED)
-    with module_kept(job.source.model), torch.no_grad(), rnn_decompositions():
-        torch.onnx.export(
+    with torch.no_grad(), rnn_decompositions(), guards_watched(job) as guards:
+        program = torch.onnx.export(
             flat_module(job),
             example_tensors(job),
             str(job.path),
@@ -35,6 +35,7 @@ def export(job: ExportJob) -> None:
             verbose=False,
             **options,
         )
+        guards.note(program)
 
 
 def _dynamic_shapes(job: ExportJob) -> Any:

@@ -73,6 +73,12 @@ def installed(package: str) -> str:
         return ""
 
 
+def provers() -> dict[str, str]:
+    """What a file is held to its contract with: the checker, and ONNX Runtime in whichever build is here."""
+    names = ("onnx", "onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")
+    return {name: installed(name) for name in names if installed(name)}
+
+
 @cache
 def own_digest() -> str:
     """The plugin's own code that shapes exports: editing it must not serve old files."""

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import re
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
 from pytest_onnxprep.errors import ExporterError, ExportFailed
 from pytest_onnxprep.exporters.catalog import ExporterInfo
 from pytest_onnxprep.exporters.chatter import Chatter, plain
 from pytest_onnxprep.exporters.job import ExportJob
+from pytest_onnxprep.exporters.narrowing import place, words
 from pytest_onnxprep.sources.module_origin import Origin, origin_of_path
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -21,18 +24,13 @@ _SUMMARY_LIMIT = 300
 _TORCH_SUMMARY = re.compile(
     r"## Exception summary\s+<class '([\w.]+)'>: (.*?)\s*(?:\(Refer to the full stack trace|\Z)", re.S
 )
-#: How torch.export names an axis of the flat module's inputs.
-_TORCH_AXIS = re.compile(r"inputs\['tensors'\]\[(\d+)\]\.shape\[(\d+)\]")
+#: How torch.export names an axis: of the flat module's inputs by position, of a library's own exporter by name.
+_TORCH_AXIS = re.compile(r"inputs\['(\w+)'\](?:\[(\d+)\])?\.shape\[(\d+)\]")
 
 _HINTS = (
     (
         "Could not guard on data-dependent",
         "The code branches on values (`if x.sum() > 0`), which a graph cannot: use torch.where or torch.cond.",
-    ),
-    (
-        "tracing inferred a static shape",
-        "The code turns that size into a number (a Python loop over it, int(), a view with constants): write it with "
-        "tensor operations, or declare the dim with a fixed size.",
     ),
     (
         "No ONNX function found",
@@ -45,6 +43,10 @@ _HINTS = (
     ),
     ("input size not accessible", "The operator needs that size as a number: declare the dim with a fixed size."),
 )
+
+#: How torch.export tells, once its axes are named, of a size it made a number.
+_FIXED = re.compile(r"tracing inferred a static shape of (\d+) for dimension (.+? \(input '[^']*', axis \d+\))")
+_MOST_REASONS = 5
 
 
 def export_failed(info: ExporterInfo, job: ExportJob, error: Exception, chatter: Chatter) -> ExportFailed:
@@ -61,6 +63,9 @@ def export_failed(info: ExporterInfo, job: ExportJob, error: Exception, chatter:
     opset = f" at opset {job.variant.opset}" if job.variant.opset else ""
     what = f"{info.name} cannot export the model{opset}"
     kind, text = _told(error, job)
+    fixed = _FIXED.findall(text)
+    if fixed:
+        return _dims_fixed(what, fixed, job, chatter)
     lines = [line.strip() for line in text.splitlines() if line.strip()] or [kind]
     headline = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
     if len(headline) > _SUMMARY_LIMIT:
@@ -80,18 +85,58 @@ def sections(chatter: Chatter) -> tuple[tuple[str, str], ...]:
     return (("converter output", chatter.text),) if chatter.text else ()
 
 
+def _dims_fixed(what: str, fixed: list[tuple[str, str]], job: ExportJob, chatter: Chatter) -> ExportFailed:
+    """The finding for dims that torch.export made numbers, each with the line of the model that was the reason."""
+    dims = job.signature.dims
+    rows, places = [], []
+    for size, axis in dict.fromkeys(fixed):
+        name = axis.partition(" (")[0]
+        declared = f", declared {dims[name]}" if name in dims else ""
+        because = [record for record in job.notes.get("narrowed", ()) if name in record["declared"] and record["file"]]
+        because.sort(key=lambda record: record["guard"] != f"{name} == {size}")
+        rows.append(f"  {axis} became {size}{declared}")
+        rows += [f"      by {words(record)}" for record in because[:2]]
+        places += [f", at {place(record)}" for record in because[:1]]
+    axes = ", ".join(f"{axis} became {size}" for size, axis in dict.fromkeys(fixed))
+    listed = "\n".join(rows)
+    return ExportFailed.fail(
+        f"{what}: a dim declared dynamic is fixed by the model's code: {axes}{places[0] if places else ''}",
+        f"{what}: torch.export inferred a static shape for dims that were declared dynamic.\n\n{listed}\n\n"
+        "The code there turns the size into a number or takes one path for it (a Python loop or `if` over it, int(), "
+        "a view with constants). Write it with tensor operations or torch.cond, or declare the dim with the one size "
+        "the deployed model is to take.",
+        sections(chatter),
+    )
+
+
+def reasons(notes: Mapping[str, Any]) -> str:
+    """What the exporter assumed or froze while it traced, for the end of a message about sizes."""
+    lines = [words(record) for record in notes.get("narrowed", ()) if not record["minor"]]
+    lines += [
+        f"{warning['text']} ({Path(warning['file']).name}:{warning['line']}: {warning['code']})"
+        for warning in notes.get("tracer_warnings", ())
+    ]
+    if not lines:
+        return ""
+    listed = "\n".join(f"  - {line}" for line in lines[:_MOST_REASONS])
+    more = f"\n  - ... and {len(lines) - _MOST_REASONS} more" if len(lines) > _MOST_REASONS else ""
+    return f"\nWhile it traced, the exporter took for granted:\n{listed}{more}"
+
+
 def _told(error: Exception, job: ExportJob) -> tuple[str, str]:
     """The kind of the error and its text, without torch's own preface."""
     text = plain(str(error)).strip()
     found = _TORCH_SUMMARY.search(text)
     kind, text = (found[1].rpartition(".")[2], found[2]) if found else (type(error).__name__, text)
-    inputs = list(job.signature.inputs.items())
+    inputs = job.signature.inputs
 
     def name_axis(match: re.Match[str]) -> str:
-        index, axis = int(match[1]), int(match[2])
-        if index >= len(inputs) or axis >= len(inputs[index][1].shape):
+        name, axis = match[1], int(match[3])
+        if name == "tensors" and match[2] and int(match[2]) < len(inputs):
+            name = list(inputs)[int(match[2])]
+        spec = inputs.get(name)
+        if spec is None or axis >= len(spec.shape):
             return match[0]
-        name, spec = inputs[index]
         return f"{spec.shape[axis]} (input {name!r}, axis {axis})"
 
     return kind, _TORCH_AXIS.sub(name_axis, text)

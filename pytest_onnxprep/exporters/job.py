@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ class ExportJob:
         variant: exporter, opset and options.
         feeds: example inputs at the trace sizes, by name.
         path: where to write ``model.onnx``.
+        notes: what an exporter has to say of the file beside it; goes into the provenance, so JSON-able.
     """
 
     source: Source
@@ -34,6 +35,7 @@ class ExportJob:
     variant: Variant
     feeds: Mapping[str, np.ndarray]
     path: Path
+    notes: dict[str, Any] = field(default_factory=dict)
 
     @property
     def output_names(self) -> list[str]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from pytest_onnxprep.exporters.job import EXTERNAL_DATA_BYTES, ExportJob
-from pytest_onnxprep.sources.torch_module import TorchSource, from_numpy, is_script
+from pytest_onnxprep.sources.torch_module import TorchSource, from_numpy
 from pytest_onnxprep.sources.transformers_model import TransformersSource
 
 if TYPE_CHECKING:
@@ -65,31 +63,3 @@ def needs_external_data(job: ExportJob) -> bool:
     tensors = [*job.source.model.parameters(), *job.source.model.buffers()]
     size: int = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
     return size > EXTERNAL_DATA_BYTES
-
-
-@contextmanager
-def module_kept(module: torch.nn.Module) -> Iterator[None]:
-    """Put every submodule's flags and attributes back.
-
-    The exporters switch train/eval flags one by one, and a ``forward`` that assigns to ``self`` leaves what it was
-    traced with behind: a tensor of the tracer, or a buffer that is another object now.
-    """
-    kept = [(child, child.training, _namespaces(child)) for child in module.modules()]
-    try:
-        yield
-    finally:
-        for child, training, namespaces in kept:
-            for namespace, before in namespaces:
-                namespace.clear()
-                namespace.update(before)
-            if child.training != training:
-                child.training = training
-
-
-def _namespaces(module: torch.nn.Module) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """The attributes of a module and the tables that hold its tensors and parts, each with a copy."""
-    if is_script(module):  # its attributes live in C++
-        return []
-    attributes = vars(module)
-    tables = [attributes[name] for name in ("_parameters", "_buffers", "_modules") if name in attributes]
-    return [(namespace, dict(namespace)) for namespace in (attributes, *tables)]

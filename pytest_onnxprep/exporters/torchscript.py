@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from pytest_onnxprep.exporters.job import ExportJob
-from pytest_onnxprep.exporters.torch_common import RESERVED, example_tensors, flat_module, module_kept
+from pytest_onnxprep.exporters.torch_common import RESERVED, example_tensors, flat_module
 
 
 def export(job: ExportJob) -> None:
@@ -20,7 +20,7 @@ def export(job: ExportJob) -> None:
         if spec is not None:
             axes[name] = {axis: str(dim) for axis, dim in enumerate(spec.shape) if not dim.is_static}
     module, examples = flat_module(job), example_tensors(job)
-    with module_kept(job.source.model), torch.no_grad(), _without_fast_path():
+    with torch.no_grad(), _without_fast_path():
         if job.source.unsuited():
             # The exporter's own tracer cannot enter a ScriptModule below the top; torch.jit.trace can, and keeps its
             # branches and loops.
@@ -35,8 +35,13 @@ def export(job: ExportJob) -> None:
             output_names=job.output_names,
             dynamic_axes=axes,
             opset_version=job.variant.opset,
-            **options,
+            **({"training": torch.onnx.TrainingMode.PRESERVE} if _trains(job.source.model) else {}) | options,
         )
+
+
+def _trains(module: Any) -> bool:
+    """Whether a part of the model was left in train mode: torch would switch all of it to eval for the trace."""
+    return any(child.training for child in module.modules())
 
 
 @contextmanager

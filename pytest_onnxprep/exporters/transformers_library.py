@@ -11,7 +11,7 @@ from typing import Any, cast
 from pytest_onnxprep.errors import ExporterError, SourceError
 from pytest_onnxprep.exporters.dynamo import rnn_decompositions
 from pytest_onnxprep.exporters.job import ExportJob
-from pytest_onnxprep.exporters.torch_common import module_kept
+from pytest_onnxprep.exporters.shape_guards import guards_watched
 from pytest_onnxprep.sources.base import name_outputs
 from pytest_onnxprep.sources.torch_module import from_numpy
 from pytest_onnxprep.sources.transformers_model import TransformersSource
@@ -43,9 +43,10 @@ def export(job: ExportJob) -> None:
     device = source.device()
     inputs: dict[str, Any] = {name: from_numpy(array, device) for name, array in job.feeds.items()}
     inputs |= source.flags()
-    with module_kept(job.source.model), torch.no_grad(), rnn_decompositions():
+    with torch.no_grad(), rnn_decompositions(), guards_watched(job) as guards:
         config = OnnxConfig(dynamic=True, opset_version=job.variant.opset, **options)
         program = OnnxExporter().export(job.source.model, inputs, config=config)
+        guards.note(program)
     _save(program, job.path)
     _name_outputs(job, source)
 

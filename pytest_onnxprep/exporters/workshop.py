@@ -15,15 +15,16 @@ from pytest_onnxprep.artifacts.onnx_model import OnnxModel
 from pytest_onnxprep.artifacts.store import Store
 from pytest_onnxprep.errors import ExporterError, ExportFailed, Finding, OnnxPrepError, ReferenceRefused, SourceError
 from pytest_onnxprep.exporters import catalog
-from pytest_onnxprep.exporters.chatter import Chatter, captured
+from pytest_onnxprep.exporters.chatter import Chatter, captured, tracer_warnings
 from pytest_onnxprep.exporters.contract import check_contract
-from pytest_onnxprep.exporters.export_key import export_key, installed
-from pytest_onnxprep.exporters.failure import export_failed, sections
+from pytest_onnxprep.exporters.export_key import export_key, installed, provers
+from pytest_onnxprep.exporters.failure import export_failed, reasons, sections
 from pytest_onnxprep.exporters.job import ExportJob
 from pytest_onnxprep.exporters.naming import declare_dims
 from pytest_onnxprep.fuzz.example import Maker
 from pytest_onnxprep.runtime.session import provider_name
 from pytest_onnxprep.sources.base import Source
+from pytest_onnxprep.sources.custody import Custody, untouched
 from pytest_onnxprep.spec.signature import Signature
 from pytest_onnxprep.spec.variant import Variant
 
@@ -129,8 +130,9 @@ class Workshop:
 
         entry = self.store.get_or_make(key, make)
         named = signature.with_outputs(entry.provenance["outputs"])
-        if entry.cached or self.provider is not None:
-            # Validated when it was made, and again now: the file is only as good as what this run can load.
+        proven = not entry.cached or entry.provenance.get("proven_with") == provers()
+        if self.provider is not None or not proven:
+            # The store vouches for the bytes; what another onnx or ONNX Runtime makes of them is found out anew.
             check_contract(entry.path, named, opset=variant.opset, domains=domains, provider=self.provider)
         return OnnxModel(
             entry.path, named, source, variant, entry.provenance, provider=self.provider, cached=entry.cached
@@ -193,7 +195,10 @@ def make_export(
     try:
         check_contract(path, named, opset=variant.opset, domains=(*domains, *extra))
     except Finding as finding:
-        raise type(finding)(replace(finding.result, sections=sections(chatter))) from None
+        result = finding.result
+        raise type(finding)(
+            replace(result, details=f"{result.message}{reasons(job.notes)}", sections=sections(chatter))
+        ) from None
     return _record(job, info, seconds, chatter)
 
 
@@ -209,6 +214,8 @@ def _record(job: ExportJob, info: catalog.ExporterInfo, seconds: float, chatter:
         "traced_at": {name: list(array.shape) for name, array in job.feeds.items()},
         "packages": {name: installed(name) for name in info.packages},
         "converter_output": chatter.lines(),
+        "proven_with": provers(),
+        **job.notes,
     }
 
 
@@ -219,30 +226,45 @@ def _example(signature: Signature) -> dict[str, np.ndarray]:
 
 
 def _run_exporter(info: catalog.ExporterInfo, job: ExportJob) -> Chatter:
-    """Run the exporter quietly, and leave the model's state as it was.
+    """Run the exporter quietly, and leave the model as it was.
 
     Returns:
         What the converter said.
 
     Raises:
-        ExportFailed: it raised.
+        ExportFailed: it raised, or changed the model for good.
         OnnxPrepError: the exporter or the source is at fault, not the model.
     """
     exporter = _load_exporter(info)
-    state = job.source.state()
     failure: Exception | None = None
-    with captured() as chatter:
+    with captured() as chatter, untouched(job.source) as custody:
         try:
             exporter.export(job)
         except Exception as error:
             failure = error
-        finally:
-            job.source.restore(state)
+    _told_of_changes(info, job, custody)
+    warned = tracer_warnings(chatter)
+    if warned:
+        job.notes["tracer_warnings"] = warned
     if isinstance(failure, (OnnxPrepError, Finding)):
         raise failure
     if failure is not None:
         raise export_failed(info, job, failure, chatter) from failure
     return chatter
+
+
+def _told_of_changes(info: catalog.ExporterInfo, job: ExportJob, custody: Custody) -> None:
+    """Note what had to be put back; refuse to go on with a model that is no longer the user's."""
+    if custody.restored:
+        job.notes["restored"] = custody.restored
+    if custody.lost:
+        listed = "\n".join(f"  - {what}" for what in custody.lost)
+        raise ExportFailed.fail(
+            f"exporter {info.name!r} changed the model itself: {custody.lost[0]}",
+            f"exporting with {info.name!r} changed {job.source.label} itself, and it could not be put back:\n{listed}\n"
+            "The reference would no longer be your model, so nothing was compared with it. Let the factory return a "
+            "new model at every call, and hand the exporter a copy (copy.deepcopy) where it writes to its input.",
+        )
 
 
 def trace_run(source: Source, signature: Signature, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

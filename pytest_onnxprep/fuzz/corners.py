@@ -14,9 +14,9 @@ Sizes = dict[str, int]
 def corner_sizes(signature: Signature) -> list[Sizes]:
     """Sizes at the edges of every range, the traced ones first, each combination once.
 
-    Each dim at min, max, min + 1 and one step off what was traced; around the powers of two inside its range; all
-    dims at min, all at max, all equal, all different. Combinations in which an expression turns negative are left
-    out.
+    Each dim at min, max, one step inside these and one step off what was traced; twice what was traced; around the
+    powers of two inside its range; all dims at min, all at max, all equal, all different, one at max and the others
+    at min; and 0 where the range has it. Combinations in which an expression turns negative are left out.
     """
     found: dict[tuple[int, ...], Sizes] = {}
     for sizes in _candidates(signature.dims, signature.trace_sizes()):
@@ -37,13 +37,16 @@ def _candidates(dims: Mapping[str, Dim], traced: Sizes) -> Iterator[Sizes]:
     yield {name: dim.largest for name, dim in dims.items()}
     for pick in range(5):
         for name, dim in dims.items():
-            edges = _edges(dim, traced[name])
-            if pick < len(edges):
-                yield {**traced, name: edges[pick]}
+            wanted = edges(dim, traced[name])
+            if pick < len(wanted):
+                yield {**traced, name: wanted[pick]}
     yield from _all_equal(dims)
     yield from _all_different(dims)
+    if len(dims) > 1:
+        for name, dim in dims.items():
+            yield {**smallest, name: dim.largest}
     for name, dim in dims.items():
-        for edge in _edges(dim, traced[name])[5:]:
+        for edge in edges(dim, traced[name])[5:]:
             yield {**smallest, name: edge}
     if any(dim.smallest == 0 for dim in dims.values()):
         for name, dim in dims.items():
@@ -51,16 +54,16 @@ def _candidates(dims: Mapping[str, Dim], traced: Sizes) -> Iterator[Sizes]:
                 yield {**traced, name: 0}
 
 
-def _edges(dim: Dim, traced: int) -> list[int]:
-    """Interesting sizes of one dim, the most telling first."""
+def edges(dim: Dim, traced: int) -> list[int]:
+    """The interesting sizes of one dim, the most telling first."""
     step = dim.multiple_of
     low, high = max(dim.smallest, min(step, dim.largest)), dim.largest
-    wanted = [high, low, traced + step, low + step, traced - step, high - step]
+    wanted = [high, low, traced + step, low + step, traced - step, high - step, 2 * traced, 2 * traced + step]
     power = 2
     while power <= high and len(wanted) < 20:
         wanted += [power, power + step, power - step]
         power *= 2
-    return list(dict.fromkeys(size for size in wanted if size in dim and size > 0))[:12]
+    return list(dict.fromkeys(size for size in wanted if size in dim and size > 0))[:14]
 
 
 def _all_equal(dims: Mapping[str, Dim]) -> Iterator[Sizes]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 from pytest_onnxprep.fuzz.example import Example, Maker
-from pytest_onnxprep.spec.errors import SpecError
 
 _SEEDS = 1 << 16
 
@@ -22,7 +23,7 @@ def draw_examples(maker: Maker, count: int) -> list[Example]:
     shrinking by Hypothesis (`pytest_onnxprep.fuzz.shrink` does that, corners included, within a time limit).
     """
     import hypothesis
-    from hypothesis import HealthCheck, Phase, strategies
+    from hypothesis import Phase, strategies
 
     if count <= 0:
         return []
@@ -36,18 +37,47 @@ def draw_examples(maker: Maker, count: int) -> list[Example]:
             if example is not None:
                 drawn.setdefault(numbers, example)
 
-    limits = hypothesis.settings(
+    # The first case is always all zeros: one example, many times.
+    limits = _settings(-(-count // batch) + 1, Phase.generate)
+    limits(hypothesis.given(strategies.binary(min_size=_BYTES * batch, max_size=_BYTES * batch))(collect))()
+    return list(drawn.values())[:count]
+
+
+def climb(maker: Maker, count: int, score: Callable[[Example], float]) -> None:
+    """Let Hypothesis draw examples one by one and steer them towards a larger score with `hypothesis.target`.
+
+    Args:
+        maker: signature and recipes.
+        count: examples.
+        score: runs an example and gives its error, finite and >= 0.
+    """
+    import hypothesis
+    from hypothesis import Phase
+
+    def visit(numbers: tuple[int, ...]) -> None:
+        example = decode(maker, numbers)
+        if example is not None:
+            # Errors span many orders of magnitude: their exponent is what can be climbed.
+            hypothesis.target(math.log10(min(score(example), 1e30) + 1e-12), label="error")
+
+    given: Any = hypothesis.given(numbers_strategy(maker))
+    _settings(count, Phase.generate, Phase.target)(given(visit))()
+
+
+def _settings(count: int, *phases: Any) -> Any:
+    import hypothesis
+    from hypothesis import HealthCheck
+
+    return hypothesis.settings(
         parent=hypothesis.settings.get_profile("default"),
         derandomize=hypothesis.settings().derandomize,
-        max_examples=-(-count // batch) + 1,  # the first case is always all zeros: one example, many times
+        max_examples=count,
         deadline=None,
         database=None,
-        phases=(Phase.generate,),
+        phases=phases,
         suppress_health_check=list(HealthCheck),
         print_blob=False,
     )
-    limits(hypothesis.given(strategies.binary(min_size=_BYTES * batch, max_size=_BYTES * batch))(collect))()
-    return list(drawn.values())[:count]
 
 
 def numbers_strategy(maker: Maker) -> Any:
@@ -58,39 +88,28 @@ def numbers_strategy(maker: Maker) -> Any:
         strategies.integers(dim.smallest // dim.multiple_of, dim.largest // dim.multiple_of)
         for dim in maker.signature.dims.values()
     ]
-    combinations = 1
-    for kinds in maker.recipes.values():
-        combinations *= len(kinds)
-    return strategies.tuples(*dims, strategies.integers(0, combinations * _SEEDS - 1))
+    return strategies.tuples(*dims, strategies.integers(0, maker.combinations * _SEEDS - 1))
 
 
 def unpack(maker: Maker, packed: int) -> tuple[int, ...]:
     """The numbers of `numbers_strategy` out of one large integer."""
     numbers = []
     for dim in maker.signature.dims.values():
-        low, high = dim.smallest // dim.multiple_of, dim.largest // dim.multiple_of
-        packed, offset = divmod(packed, high - low + 1)
+        low = dim.smallest // dim.multiple_of
+        packed, offset = divmod(packed, dim.largest // dim.multiple_of - low + 1)
         numbers.append(low + offset)
-    combinations = 1
-    for kinds in maker.recipes.values():
-        combinations *= len(kinds)
-    return (*numbers, packed % (combinations * _SEEDS))
+    numbers.append(packed % (maker.combinations * _SEEDS))
+    return tuple(numbers)
 
 
 def decode(maker: Maker, numbers: tuple[int, ...]) -> Example | None:
     """The example behind drawn numbers; None where an expression makes a size negative."""
-    *multiples, packed = numbers
-    signature = maker.signature
-    sizes = {
-        name: multiple * dim.multiple_of
-        for (name, dim), multiple in zip(signature.dims.items(), multiples, strict=True)
-    }
+    packed = numbers[-1]
+    sizes = {name: number * dim.multiple_of for (name, dim), number in zip(maker.signature.dims.items(), numbers)}  # noqa: B905 - the last number is no size
+    if not maker.legal(sizes):
+        return None
     recipes: dict[str, str] = {}
-    for name, kinds in maker.recipes.items():
+    for name, kinds in maker.choices.items():
         packed, index = divmod(packed, len(kinds))
         recipes[name] = kinds[index]
-    try:
-        signature.shapes(sizes)
-    except SpecError:
-        return None
     return Example(sizes, recipes, packed)

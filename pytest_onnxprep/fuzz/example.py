@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import numpy as np
 from pytest_onnxprep.errors import OnnxPrepError
 from pytest_onnxprep.fuzz.custom_values import custom_values
 from pytest_onnxprep.fuzz.recipes import make_array, recipes_for
+from pytest_onnxprep.spec.errors import SpecError
 from pytest_onnxprep.spec.signature import Signature
 from pytest_onnxprep.spec.tensor import TensorSpec
 
@@ -33,6 +35,11 @@ class Example:
     recipes: Mapping[str, str]
     seed: int = 0
     sample: str = ""
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What tells the examples of one signature apart."""
+        return (*self.sizes.values(), *self.recipes.values(), self.seed)
 
     def __str__(self) -> str:
         if self.sample:
@@ -62,6 +69,13 @@ class Maker:
                 maker = custom_values(name, spec)
                 if maker is not None:
                     self._custom[name] = maker
+        #: What random examples choose from: plain values are a third.
+        self.choices = {name: [*kinds, *kinds[:1] * (len(kinds) // 2)] for name, kinds in self.recipes.items()}
+        self.combinations = math.prod(len(kinds) for kinds in self.choices.values())
+        # One Generator, reseeded: making a new one costs ten times as much (NumPy hashes its seed).
+        self._rng = np.random.Generator(np.random.Philox(key=0))
+        self._state: dict[str, Any] = dict(self._rng.bit_generator.state)
+        self._shapes = {name: _shape_maker(spec) for name, spec in signature.inputs.items()}
 
     def plain(self, sizes: Mapping[str, int], seed: int = 0) -> Example:
         """The example with every input's first recipe."""
@@ -73,18 +87,34 @@ class Maker:
         Raises:
             OnnxPrepError: ``generate`` or a callable in ``values=`` returned something else than was declared.
         """
-        rng = np.random.default_rng(example.seed)
+        rng = self._seeded(example.seed)
         if self.signature.generate is not None:
             return self._generated(example, rng)
         feeds: Feeds = {}
+        sizes = example.sizes
         for name, spec in self.signature.inputs.items():
-            shape = spec.concrete(example.sizes)
-            custom = self._custom.get(name)
+            shape = self._shapes[name](sizes)
+            custom = self._custom.get(name) if self._custom else None
             if custom is not None:
                 feeds[name] = self._checked(name, spec, shape, _called("values", custom, rng, shape), "values")
             else:
                 feeds[name] = make_array(example.recipes[name], spec, shape, rng)
         return feeds
+
+    def legal(self, sizes: Mapping[str, int]) -> bool:
+        """Whether every input has a shape at these sizes: an expression may turn negative, or divide by zero."""
+        try:
+            return all(min(make(sizes), default=0) >= 0 for make in self._shapes.values())
+        except SpecError:
+            return False
+
+    def _seeded(self, seed: int) -> np.random.Generator:
+        """A Generator at the start of the stream of ``seed``."""
+        if self.signature.generate is not None or self._custom:
+            return np.random.default_rng(seed)  # the user's code may keep it
+        self._state["state"] = {"counter": _START, "key": np.array([seed, 0], np.uint64)}
+        self._rng.bit_generator.state = self._state
+        return self._rng
 
     def _generated(self, example: Example, rng: np.random.Generator) -> Feeds:
         assert self.signature.generate is not None
@@ -107,6 +137,20 @@ class Maker:
                 f"so {spec.dtype}{list(shape)} is needed here"
             )
         return np.ascontiguousarray(array).reshape(shape)
+
+
+_START = np.zeros(4, np.uint64)
+
+
+def _shape_maker(spec: TensorSpec) -> Callable[[Mapping[str, int]], tuple[int, ...]]:
+    """``sizes -> shape``, without walking the expression where every dim is a number or a name."""
+    nodes = [dim.node for dim in spec.shape]
+    if all(isinstance(node, int) for node in nodes):
+        fixed = spec.concrete({})
+        return lambda _sizes: fixed
+    if all(isinstance(node, (int, str)) for node in nodes):
+        return lambda sizes: tuple([node if node.__class__ is int else sizes[node] for node in nodes])
+    return spec.concrete
 
 
 def _called(origin: str, function: Callable[..., Any], *arguments: Any) -> Any:

@@ -11,11 +11,14 @@ import pytest
 
 INCONCLUSIVE_MODES = ("pass", "skip", "fail")
 
+#: Profiles of ``--onnxprep-examples``: examples, and seconds after which no further random one is started.
+EFFORTS: dict[str, tuple[int, float]] = {"dev": (50, 10.0), "ci": (100, 20.0), "thorough": (1000, 120.0)}
+
 #: option -> (metavar, help, default). Every option is also an ini key: ``--onnxprep-x-y`` is ``onnxprep_x_y``.
 OPTIONS: dict[str, tuple[str, str, str]] = {
     "json": ("PATH", "write the onnxprep report as JSON", ""),
     "markdown": ("PATH", "write the summary table as Markdown (for a pull request)", ""),
-    "examples": ("N", "parity examples per variant, corners included", "100"),
+    "examples": ("N|" + "|".join(EFFORTS), "parity examples per variant, corners included; or a profile", "ci"),
     "cache": ("DIR", "keep exports here between runs", ".onnxprep/cache"),
     "provider": ("NAME", "execution provider of ONNX Runtime, such as cpu or cuda", ""),
     "on-inconclusive": ("|".join(INCONCLUSIVE_MODES), "what a check that could not tell counts as", "pass"),
@@ -76,8 +79,18 @@ def check_options(config: pytest.Config) -> None:
     if mode not in INCONCLUSIVE_MODES:
         raise pytest.UsageError(f"--onnxprep-on-inconclusive={mode}: accepted are {', '.join(INCONCLUSIVE_MODES)}")
     examples = option(config, "examples")
-    if not examples.isdecimal() or int(examples) < 1:
-        raise pytest.UsageError(f"--onnxprep-examples={examples}: a whole number >= 1 is accepted")
+    if examples not in EFFORTS and (not examples.isdecimal() or int(examples) < 1):
+        accepted = f"{', '.join(EFFORTS)} or a whole number >= 1"
+        raise pytest.UsageError(f"--onnxprep-examples={examples}: {accepted} is accepted")
+
+
+def effort(config: pytest.Config) -> tuple[int, float, bool]:
+    """Parity examples per variant, the seconds they may take, and whether the corners are tried however many they are.
+
+    A number is obeyed to the letter; a profile covers the corners first.
+    """
+    asked = option(config, "examples")
+    return (*EFFORTS[asked], True) if asked in EFFORTS else (int(asked), EFFORTS["ci"][1], False)
 
 
 def _dest(name: str) -> str:

@@ -26,7 +26,7 @@ from pytest_onnxprep.marks import CHECKS
 from pytest_onnxprep.plugin.engine import Prepared, engine_of
 from pytest_onnxprep.plugin.items import CheckItem
 from pytest_onnxprep.plugin.keys import RESULT
-from pytest_onnxprep.plugin.options import option
+from pytest_onnxprep.plugin.options import effort, option
 from pytest_onnxprep.spec.verdict import CheckResult, Verdict
 
 
@@ -76,10 +76,13 @@ def _check(item: CheckItem) -> CheckResult:
         model = engine.export(prepared, cell.export, cell.variant, item.path.parent)
     except (ExportFailed, ContractViolation) as finding:
         raise _not_judged(item, finding) from None
+    examples, max_s, all_corners = effort(item.config)
     case = Case(
         model,
         cell.request,
-        examples=int(option(item.config, "examples")),
+        examples=examples,
+        max_s=max_s,
+        all_corners=all_corners,
         samples=prepared.samples,
         replay_folder=engine.replays / _slug(item.nodeid),
         title=item.nodeid,

@@ -9,7 +9,7 @@ from pytest_onnxprep.errors import OnnxPrepError, closest
 
 CPU = "CPUExecutionProvider"
 _SUFFIX = "ExecutionProvider"
-_ERRORS_ONLY = 3
+_FATAL_ONLY = 4  # errors are raised as exceptions; printing them as well only clutters the report
 
 #: ONNX Runtime's element types whose name is not numpy's own.
 _ELEMENT_TYPES = {"float": "float32", "double": "float64"}
@@ -50,7 +50,7 @@ def make_session(
         raise OnnxPrepError(f"threads must be a whole number >= 1, or None for ONNX Runtime's default, not {threads!r}")
     wanted = provider_name(provider)
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = _ERRORS_ONLY
+    options.log_severity_level = _FATAL_ONLY
     level = onnxruntime.GraphOptimizationLevel
     options.graph_optimization_level = level.ORT_ENABLE_ALL if optimized else level.ORT_DISABLE_ALL
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

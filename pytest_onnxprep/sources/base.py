@@ -6,16 +6,22 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pytest_onnxprep.errors import SourceError, closest
 from pytest_onnxprep.sources.source_code import Digest
+from pytest_onnxprep.sources.trace import DEFAULT, Limits, Trace
 from pytest_onnxprep.spec.signature import Signature
+
+if TYPE_CHECKING:
+    from pytest_onnxprep.sources.custody import Belonging
 
 Feeds = Mapping[str, np.ndarray]
 Arrays = dict[str, np.ndarray]
+#: ``feeds -> outputs`` in float64; None where an operator has no float64 form.
+Double = Callable[[Feeds], Arrays | None]
 
 
 class Source(ABC):
@@ -67,12 +73,30 @@ class Source(ABC):
     def fingerprint(self) -> Digest:
         """A digest of weights, configuration and code."""
 
+    def trace(self, feeds: Feeds, signature: Signature, limits: Limits = DEFAULT) -> Trace:  # noqa: ARG002
+        """The framework's own intermediate values on these inputs; none where the source has no insides to show.
+
+        Args:
+            feeds: input name -> array; never written to.
+            signature: names the outputs.
+            limits: when recording ends.
+        """
+        return Trace(complete=False, why=f"a source of kind {self.framework!r} shows no intermediate values")
+
     def state(self) -> Mapping[str, np.ndarray]:
         """Copies of everything a call could change (buffers, non-trainable variables), by name."""
         return {}
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:  # noqa: B027 - most sources carry no state
         """Put back what `state` returned."""
+
+    def in_double(self, signature: Signature) -> Double | None:  # noqa: ARG002 - for those who can
+        """The model in float64, for its own rounding error; None where the framework offers no such thing."""
+        return None
+
+    def belongings(self) -> list[Belonging]:
+        """Snapshots of what an exporter could change besides `state`; see `custody.untouched`."""
+        return []
 
     def mode_hint(self) -> str:
         """Why two calls might differ (``model is in train mode: ...``), or an empty string."""

@@ -10,19 +10,23 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pytest_onnxprep.errors import ReferenceRefused, SourceError
-from pytest_onnxprep.sources.base import Arrays, Feeds, Source, flatten_outputs, name_outputs
+from pytest_onnxprep.sources.base import Arrays, Double, Feeds, Source, flatten_outputs, name_outputs
 from pytest_onnxprep.sources.keras_names import distinct, own_names, renamed
 from pytest_onnxprep.sources.live_code import is_user
 from pytest_onnxprep.sources.load import one_line
 from pytest_onnxprep.sources.source_code import Digest, code_digest
 from pytest_onnxprep.sources.state_digest import state_digest
+from pytest_onnxprep.sources.trace import DEFAULT, Limits, Trace
 from pytest_onnxprep.spec.signature import Signature
 from pytest_onnxprep.spec.tensor import TensorSpec
+
+if TYPE_CHECKING:
+    from pytest_onnxprep.sources.custody import Belonging
 
 
 def load(value: Any) -> KerasSource:
@@ -117,6 +121,18 @@ class KerasSource(Source):
             return outputs
         raise failure or AssertionError("no packing left")
 
+    def trace(self, feeds: Feeds, signature: Signature, limits: Limits = DEFAULT) -> Trace:
+        """See `Source.trace`."""
+        from pytest_onnxprep.sources import tensorflow_trace
+
+        return tensorflow_trace.trace(self, feeds, signature, limits)
+
+    def in_double(self, signature: Signature) -> Double | None:
+        """See `Source.in_double`."""
+        from pytest_onnxprep.sources import tensorflow_double
+
+        return tensorflow_double.make_double(self, signature)
+
     def named(self, outputs: Any, signature: Signature) -> list[tuple[str, Any]]:
         """Flatten and name what the model returned; also used inside the exported graph."""
         natural = flatten_outputs(outputs, is_tensor)
@@ -167,6 +183,12 @@ class KerasSource(Source):
         for variable in self.model.non_trainable_variables:
             if variable.path in state:
                 variable.assign(state[variable.path])
+
+    def belongings(self) -> list[Belonging]:
+        """Weights, flags, compiled state, and what layers of the user's own hold."""
+        from pytest_onnxprep.sources.keras_custody import belongings
+
+        return belongings(self.model)
 
     def _declared_inputs(self) -> list[Any]:
         try:

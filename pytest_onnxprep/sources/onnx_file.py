@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_onnxprep.errors import ReferenceRefused, SourceError, SpecError
-from pytest_onnxprep.sources.base import Arrays, Feeds, Source, name_outputs
+from pytest_onnxprep.sources.base import Arrays, Double, Feeds, Source, name_outputs
 from pytest_onnxprep.sources.load import one_line
 from pytest_onnxprep.sources.source_code import Digest
 from pytest_onnxprep.spec.shape import DimExpr, parse_dim
@@ -64,6 +64,18 @@ class OnnxFileSource(Source):
         except Exception as error:
             raise ReferenceRefused(f"{type(error).__name__}: {one_line(error)}") from error
         return dict(name_outputs(list(zip(names, values, strict=True)), signature, self.label))
+
+    def in_double(self, signature: Signature) -> Double:
+        """See `Source.in_double`."""
+        from pytest_onnxprep.runtime.double_graph import DoubleGraph
+
+        graph = DoubleGraph(self.model)
+
+        def run(feeds: Feeds) -> Arrays | None:
+            outputs = graph.run(feeds)
+            return None if outputs is None else dict(name_outputs(list(outputs.items()), signature, self.label))
+
+        return run
 
     def fingerprint(self) -> Digest:
         """The bytes of the file and of its external data."""

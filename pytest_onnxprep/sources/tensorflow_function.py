@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from pytest_onnxprep.errors import ReferenceRefused, SourceError
-from pytest_onnxprep.sources.base import Arrays, Feeds, Source, flatten_outputs, name_outputs
+from pytest_onnxprep.sources.base import Arrays, Double, Feeds, Source, flatten_outputs, name_outputs
 from pytest_onnxprep.sources.keras_model import is_tensor
 from pytest_onnxprep.sources.load import one_line
 from pytest_onnxprep.sources.source_code import Digest, code_digest
+from pytest_onnxprep.sources.trace import DEFAULT, Limits, Trace
 from pytest_onnxprep.spec.signature import Signature
 from pytest_onnxprep.spec.tensor import TensorSpec
 
@@ -75,6 +76,18 @@ class TfFunctionSource(Source):
         if set(tensors) <= set(parameters):
             return self.model(**tensors)
         return self.model(*tensors.values())
+
+    def trace(self, feeds: Feeds, signature: Signature, limits: Limits = DEFAULT) -> Trace:
+        """See `Source.trace`."""
+        from pytest_onnxprep.sources import tensorflow_trace
+
+        return tensorflow_trace.trace(self, feeds, signature, limits)
+
+    def in_double(self, signature: Signature) -> Double | None:
+        """See `Source.in_double`."""
+        from pytest_onnxprep.sources import tensorflow_double
+
+        return tensorflow_double.make_double(self, signature)
 
     def named(self, outputs: Any, signature: Signature) -> list[tuple[str, Any]]:
         """Flatten and name what the function returned; also used inside the exported graph."""
@@ -153,7 +166,7 @@ def _without_numbers(graph: Any) -> Any:
     bodies = [graph.node]
     for body in bodies:  # grows while it is walked
         for node in body:
-            for reference in _references(node):
+            for reference in references(node):
                 if reference.name in functions and reference.name not in names:
                     names[reference.name] = f"function_{len(names)}"
                     bodies.append(functions[reference.name].node_def)
@@ -168,7 +181,7 @@ def _without_numbers(graph: Any) -> Any:
     return result
 
 
-def _references(node: Any) -> Iterator[Any]:
+def references(node: Any) -> Iterator[Any]:
     """The functions a node calls, as its attributes name them."""
     for key in sorted(node.attr):
         value = node.attr[key]

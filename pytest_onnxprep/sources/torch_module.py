@@ -8,23 +8,30 @@ import io
 import re
 import warnings
 import zipfile
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pytest_onnxprep.errors import ReferenceRefused, SourceError
-from pytest_onnxprep.sources.base import Arrays, Feeds, Source, flatten_outputs, name_outputs
+from pytest_onnxprep.sources.base import Arrays, Double, Feeds, Source, flatten_outputs, name_outputs
+from pytest_onnxprep.sources.checksum import checksum
 from pytest_onnxprep.sources.load import one_line
 from pytest_onnxprep.sources.source_code import Digest, code_digest
 from pytest_onnxprep.sources.state_digest import state_digest
+from pytest_onnxprep.sources.trace import DEFAULT, Limits, Trace
 from pytest_onnxprep.spec.signature import Signature
 
 if TYPE_CHECKING:
     import torch
 
+    from pytest_onnxprep.sources.custody import Belonging
+
 #: What nn.Module itself keeps in an instance's ``__dict__``; the rest is the user's configuration.
 _MODULE_INTERNALS = frozenset({"_parameters", "_buffers", "_modules"})
+#: Bytes of a weight from which on its digest is kept beside a checksum: the digest is what takes the time.
+_LARGE = 1 << 16
 
 
 class TorchSource(Source):
@@ -83,6 +90,12 @@ class TorchSource(Source):
             return self.model(**tensors)
         return self.model(*tensors.values())
 
+    def in_double(self, signature: Signature) -> Double | None:
+        """See `Source.in_double`."""
+        from pytest_onnxprep.sources import torch_double
+
+        return torch_double.make_double(self, signature)
+
     def named(self, outputs: Any, signature: Signature) -> list[tuple[str, Any]]:
         """Flatten and name what the module returned; also used inside the exported graph."""
         return name_outputs(flatten_outputs(outputs, is_tensor, self.expand), signature, self.label)
@@ -105,7 +118,7 @@ class TorchSource(Source):
         tensors = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
         for name, tensor in tensors.items():
             digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
-            digest.update(_raw_bytes(tensor))
+            digest.update(self._digest(name, _raw_bytes(tensor)))
         classes = dict.fromkeys(type(module) for module in self.model.modules())
         inside: tuple[str, ...] = ()
         for name, module in self.model.named_modules():
@@ -115,13 +128,29 @@ class TorchSource(Source):
                 digest.update(f"{name}:{_script_digest(module)}".encode())
                 inside += (f"{name}." if name else "",)
                 continue
-            plain = {key: value for key, value in vars(module).items() if key not in _MODULE_INTERNALS}
-            part = state_digest(plain)
+            part = state_digest(_plain(module))
             stable = stable and part.stable
             digest.update(f"{name}:{type(module).__qualname__}:{part.hexdigest}".encode())
         code = code_digest(list(classes))
         digest.update(code.hexdigest.encode())
         return Digest(digest.hexdigest(), stable and code.stable)
+
+    def _digest(self, name: str, data: bytes | memoryview) -> bytes:
+        """The digest of a weight's bytes; of a large one that is still what it was, the one made before."""
+        if len(data) < _LARGE:
+            return hashlib.blake2b(data, digest_size=20).digest()
+        seen = checksum(np.frombuffer(data, np.uint8))
+        known = self.memo.setdefault("digests", {})
+        if known.get(name, ("", b""))[0] != (seen, len(data)):
+            known[name] = ((seen, len(data)), hashlib.blake2b(data, digest_size=20).digest())
+        digest: bytes = known[name][1]
+        return digest
+
+    def trace(self, feeds: Feeds, signature: Signature, limits: Limits = DEFAULT) -> Trace:
+        """See `Source.trace`."""
+        from pytest_onnxprep.sources import torch_trace
+
+        return torch_trace.trace(self, feeds, signature, limits)
 
     def state(self) -> dict[str, np.ndarray]:
         """Copies of the buffers: running statistics, caches, counters."""
@@ -135,6 +164,12 @@ class TorchSource(Source):
             for name, buffer in self.model.named_buffers():
                 if name in state:
                     buffer.copy_(from_numpy(state[name], buffer.device))
+
+    def belongings(self) -> list[Belonging]:
+        """Flags, attributes, hooks, parts and weights of every module, and torch's own switches."""
+        from pytest_onnxprep.sources.torch_custody import belongings
+
+        return belongings(self.model)
 
     def mode_hint(self) -> str:
         """Name the first layer that behaves differently in train mode."""
@@ -195,6 +230,15 @@ def to_numpy(tensor: torch.Tensor) -> np.ndarray:
         array: np.ndarray = tensor.float().numpy().astype(ml_dtypes.bfloat16)
         return array
     return np.asarray(tensor.resolve_conj().resolve_neg().numpy())
+
+
+def _plain(module: torch.nn.Module) -> dict[str, Any]:
+    """What a module keeps besides tensors and parts; of torch's eleven tables of hooks the filled ones."""
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if name not in _MODULE_INTERNALS and not (type(value) is OrderedDict and not value and "_hooks" in name)
+    }
 
 
 def _raw_bytes(tensor: torch.Tensor) -> bytes | memoryview:

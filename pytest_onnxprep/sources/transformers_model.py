@@ -9,6 +9,7 @@ from typing import Any
 
 from pytest_onnxprep.errors import SourceError
 from pytest_onnxprep.sources.torch_module import TorchSource
+from pytest_onnxprep.sources.trace import DEFAULT, Limits, Trace
 from pytest_onnxprep.spec.dims import Dim
 from pytest_onnxprep.spec.signature import Signature
 from pytest_onnxprep.spec.tensor import TensorSpec
@@ -87,6 +88,11 @@ class TransformersSource(TorchSource):
         """See `Source.run`."""
         self.prepare(signature)
         return super().run(feeds, signature)
+
+    def trace(self, feeds: Any, signature: Signature, limits: Limits = DEFAULT) -> Trace:
+        """See `Source.trace`."""
+        self.prepare(signature)
+        return super().trace(feeds, signature, limits)
 
     def call(self, tensors: Mapping[str, Any]) -> Any:
         """Call by keyword, with the flat cache tensors gathered into a cache object."""

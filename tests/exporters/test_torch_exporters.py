@@ -8,6 +8,7 @@ import dataclasses
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -228,15 +229,22 @@ def test_data_dependent_branch_is_frozen_by_torchscript(export):
     model = export(Branch().eval(), "torchscript", inputs=X)
 
     assert any("TracerWarning" in line for line in model.provenance["converter_output"])
+    (warning,) = model.provenance["tracer_warnings"]
+    assert Path(warning["file"]).name == "test_torch_exporters.py"
+    assert warning["code"] == "if x.sum() > 0:"
+    assert warning["text"] == "Converting a tensor to a Python boolean might cause the trace to be incorrect"
 
 
 def test_size_turned_into_a_number_is_named(export):
-    """Dynamo says which input's axis it had to fix, by its declared name."""
+    """Dynamo says which axis it had to fix, by its declared name, what was declared, and the line that did it."""
     with pytest.raises(ExportFailed) as caught:
         export(Loop().eval(), "dynamo", inputs={"x": "float32[batch, time]"})
 
-    assert "static shape" in caught.value.result.summary
-    assert "time (input 'x', axis 1)" in caught.value.result.summary
+    assert "fixed by the model's code: time (input 'x', axis 1) became 3" in caught.value.result.summary
+    assert "time (input 'x', axis 1) became 3, declared 1..8" in str(caught.value)
+    assert "by time == 3 (test_torch_exporters.py:" in str(caught.value)
+    assert "for index in range(1, x.shape[1]):" in str(caught.value)
+    assert "torch.cond, or declare the dim with the one size" in str(caught.value)
 
 
 def test_operator_that_needs_a_size_is_refused_by_torchscript(export):
@@ -252,10 +260,13 @@ def test_frozen_output_breaks_the_contract(export):
 
     class Frozen(nn.Module):
         def forward(self, x):
-            return x.reshape(2, 3).sum(1)
+            return x.reshape(int(x.shape[0]), 3).sum(1)
 
-    with pytest.raises(ContractViolation, match=r"output 'total' axis 0 \(batch\) was declared dynamic"):
+    with pytest.raises(ContractViolation, match=r"output 'total' axis 0 \(batch\) was declared dynamic") as caught:
         export(Frozen().eval(), "torchscript", inputs=X, outputs={"total": "float32[batch]"})
+
+    assert "the exporter took for granted:\n  - Converting a tensor to a Python integer" in str(caught.value)
+    assert "return x.reshape(int(x.shape[0]), 3).sum(1))" in str(caught.value)
 
 
 @pytest.mark.parametrize(("opset", "exporter"), [(9, "torchscript"), (17, "torchscript"), (23, "torchscript")])

@@ -9,6 +9,7 @@ pytest.importorskip("onnxscript")
 
 from pytest_onnxprep.errors import ExportFailed, OnnxPrepError  # noqa: E402
 from pytest_onnxprep.exporters import workshop as workshop_module  # noqa: E402
+from pytest_onnxprep.sources.load import load_source  # noqa: E402
 
 X = {"x": "float32[batch, 3]"}
 
@@ -109,3 +110,48 @@ def test_source_error_is_not_remembered(export):
         with pytest.raises(OnnxPrepError, match="refuses its own example inputs"):
             export(net(), "torchscript", inputs={"x": "float32[batch, 4]"})
     assert export.workshop._made == {}
+
+
+def test_proven_file_is_not_proven_again(export, monkeypatch):
+    """The store vouches for the bytes, the key for the declaration: the same checkers would say the same."""
+    made = export(net(), "torchscript", inputs=X)
+    export.workshop._made.clear()
+    monkeypatch.setattr(workshop_module, "check_contract", lambda *_, **__: pytest.fail("checked again"))
+    found = export(net(), "torchscript", inputs=X)
+
+    assert found.cached
+    assert found.provenance["proven_with"] == made.provenance["proven_with"]
+    assert set(found.provenance["proven_with"]) >= {"onnx", "onnxruntime"}
+
+
+def test_file_is_proven_again_by_other_checkers(export, monkeypatch):
+    """What another ONNX Runtime makes of a file nobody knows before it was tried."""
+    export(net(), "torchscript", inputs=X)
+    export.workshop._made.clear()
+    checked = []
+    monkeypatch.setattr(workshop_module, "provers", lambda: {"onnx": "1.23", "onnxruntime": "99.0"})
+    monkeypatch.setattr(workshop_module, "check_contract", lambda path, *_, **__: checked.append(path))
+    found = export(net(), "torchscript", inputs=X)
+
+    assert found.cached
+    assert checked == [found.path]
+
+
+def test_large_weight_that_changes_makes_another_export(export):
+    """The digest of a large weight is kept, and never taken for that of other values or places, however they came."""
+    module = torch.nn.Linear(3, 30_000, bias=False).eval()
+    source = load_source(module)
+    first = source.fingerprint()
+
+    def changed(change):
+        before = module.weight.detach().clone()
+        change(module.weight.data)
+        found = source.fingerprint()
+        module.weight.data.copy_(before)
+        return found != first
+
+    assert source.fingerprint() == first
+    assert changed(lambda data: data.__setitem__((17, 1), data[17, 1] + 1))
+    assert changed(lambda data: data.copy_(data.flip(0)))
+    assert changed(lambda data: data.copy_(data.roll(1)))
+    assert source.fingerprint() == first == load_source(module).fingerprint()

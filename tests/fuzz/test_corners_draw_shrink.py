@@ -138,11 +138,13 @@ def test_drawn_examples_are_legal_and_as_many_as_asked_for(count, dims):
 
 
 def test_drawing_is_varied():
-    """A hundred examples see many sizes, every recipe and many seeds."""
+    """Many examples see many sizes, every recipe and many seeds, plain values more often than any other."""
     maker = Maker(of(b=Dim(1, 64)))
-    drawn = draw_examples(maker, 100)
+    drawn = draw_examples(maker, 400)
 
-    assert len(drawn) == 100
+    kinds = [example.recipes["x"] for example in drawn]
+    assert len(drawn) == 400
+    assert max(set(kinds), key=kinds.count) == maker.recipes["x"][0]
     assert len({example.sizes["b"] for example in drawn}) > 20
     assert {example.recipes["x"] for example in drawn} == set(maker.recipes["x"])
     assert len({example.seed for example in drawn}) > 20

@@ -78,7 +78,7 @@ def test_every_dtype_has_recipes_with_names_of_the_list(dtype):
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_named_recipe_is_the_only_one(recipe):
-    """values="name" is obeyed, except that a mask comes in its three forms."""
+    """values="name" is obeyed, except that a mask comes in all the forms a tokenizer makes."""
     found = recipes_for("x", TensorSpec("float32", (2,), values=recipe))
 
     assert found == ["mask", "ones", "random_mask"] if recipe == "mask" else found == [recipe]
@@ -100,10 +100,11 @@ def test_special_values_are_drawn_only_when_asked_for():
 
 @pytest.mark.parametrize("name", ["attention_mask", "mask", "Padding_Mask"])
 def test_an_input_called_mask_is_one(name):
-    """Integer, boolean masks are ones then zeros, and never empty rows."""
+    """Of every form there is: right and left padding, none, alternating, empty; "mask" has no empty row."""
     for dtype in ("int64", "bool"):
         spec = TensorSpec(dtype, (4, 6))
-        assert recipes_for(name, spec) == ["mask", "ones", "random_mask"]
+        forms = ["mask", "ones", "random_mask", "suffix_mask", "alternating", "zeros"]
+        assert recipes_for(name, spec) == forms
         for seed in range(20):
             mask = make_array("mask", spec, (4, 6), rng(seed)).astype(int)
             assert (np.diff(mask, axis=1) <= 0).all()

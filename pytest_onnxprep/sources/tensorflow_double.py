@@ -1,0 +1,115 @@
+"""A TensorFlow graph in float64: its own rounding error is what it differs by."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+
+from pytest_onnxprep.sources.base import Arrays, Double, Feeds
+from pytest_onnxprep.sources.tensorflow_function import references
+from pytest_onnxprep.spec.signature import Signature
+
+#: Above this no copy is made: the graph would hold it in one protocol buffer.
+_LARGEST_BYTES = 500_000_000
+_SUFFIX = "_in_double"
+
+
+def make_double(source: Any, signature: Signature) -> Double | None:
+    """The model's graph with every float widened, as ``feeds -> outputs``; None where it cannot be had.
+
+    The traced function is frozen, every ``DT_FLOAT`` and ``DT_HALF`` of its graph becomes ``DT_DOUBLE``, weights
+    included, and the result is imported again. An operator without a float64 kernel leaves no verdict.
+
+    Args:
+        source: a `KerasSource` or `TfFunctionSource`; the model stays as it is.
+        signature: input names and output names.
+    """
+    try:
+        function, names = _widened(source, signature)
+    except Exception:
+        return None
+
+    def run(feeds: Feeds) -> Arrays | None:
+        import tensorflow as tf
+
+        try:
+            tensors = [tf.convert_to_tensor(_wide(feeds[name])) for name in signature.inputs]
+            outputs = function(*tensors)
+        except Exception:  # no verdict: whatever cannot be said in float64 is not our finding
+            return None
+        return {name: np.asarray(value) for name, value in zip(names, outputs, strict=True)}
+
+    return run
+
+
+def _wide(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.float64) if array.dtype.kind == "f" or array.dtype.name == "bfloat16" else array
+
+
+def _widened(source: Any, signature: Signature) -> tuple[Any, list[str]]:
+    """The widened function, positional in the order of the inputs, and the names of its outputs."""
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    inputs = list(signature.inputs)
+    declared = [
+        tf.TensorSpec([int(str(dim)) if dim.is_static else None for dim in spec.shape], spec.dtype)
+        for spec in signature.inputs.values()
+    ]
+    names: list[str] = []
+
+    def flat(*tensors: Any) -> list[Any]:
+        named = source.named(source.call(dict(zip(inputs, tensors, strict=True))), signature)
+        names[:] = [name for name, _ in named]
+        return [tf.identity(value) for _, value in named]
+
+    concrete = tf.function(flat, input_signature=declared, autograph=False).get_concrete_function()
+    frozen = convert_variables_to_constants_v2(concrete, lower_control_flow=False)
+    graph = cast("Any", frozen.graph.as_graph_def())
+    if graph.ByteSize() > _LARGEST_BYTES:
+        raise ValueError("too large")
+    # Functions are global in TensorFlow: the widened ones need names of their own.
+    own = {body.signature.name for body in graph.library.function}
+    for body in graph.library.function:
+        body.signature.name += _SUFFIX
+        for argument in (*body.signature.input_arg, *body.signature.output_arg):
+            argument.type = _double(argument.type)
+    for node in (*graph.node, *(node for body in graph.library.function for node in body.node_def)):
+        node.op += _SUFFIX if node.op in own else ""
+        for reference in references(node):
+            if reference.name in own:  # even an empty assignment would make a function of the attribute
+                reference.name += _SUFFIX
+        _widen_node(node)
+    feeds = [tensor.name for tensor in frozen.inputs]
+    fetches = [tensor.name for tensor in frozen.outputs]
+    wrapped = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(graph, name=""), [])
+    pruned = wrapped.prune([wrapped.graph.get_tensor_by_name(name) for name in feeds], fetches)
+    return pruned, names
+
+
+def _double(kind: int) -> int:
+    from tensorflow.core.framework import types_pb2
+
+    narrow = (types_pb2.DT_FLOAT, types_pb2.DT_HALF, types_pb2.DT_BFLOAT16)
+    return int(types_pb2.DT_DOUBLE) if kind in narrow else kind
+
+
+def _widen_node(node: Any) -> None:
+    for key in node.attr:
+        value = node.attr[key]
+        kind = value.WhichOneof("value")
+        if kind == "type":
+            value.type = _double(value.type)
+        elif kind == "list" and value.list.type:
+            value.list.type[:] = [_double(item) for item in value.list.type]
+        elif kind == "tensor":
+            _widen_tensor(value.tensor)
+
+
+def _widen_tensor(tensor: Any) -> None:
+    import tensorflow as tf
+
+    if _double(tensor.dtype) != tensor.dtype:
+        wide = np.asarray(tf.make_ndarray(tensor)).astype(np.float64)
+        tensor.CopyFrom(tf.make_tensor_proto(wide, shape=wide.shape))

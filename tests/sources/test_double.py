@@ -1,0 +1,119 @@
+"""The framework's own model in float64."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pytest_onnxprep.sources.load import load_source
+from pytest_onnxprep.spec.signature import Signature
+from pytest_onnxprep.spec.tensor import TensorSpec
+
+X = Signature({"x": TensorSpec("float32", "batch, 4")})
+FEEDS = {"x": np.linspace(-2, 2, 8, dtype=np.float32).reshape(2, 4)}
+
+
+def apart(source, signature=X, feeds=FEEDS):
+    """The dtype in float64, and how far that is from float32, relative to the largest value."""
+    single, double = source.run(feeds, signature)["output"], source.in_double(signature)(feeds)["output"]
+    return double.dtype.name, float(np.abs(single - double).max() / np.abs(double).max())
+
+
+def torch_source(function, *parts):
+    """A module around a function of x and submodules."""
+    import torch
+
+    class Module(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.parts = torch.nn.ModuleList(parts)
+
+        def forward(self, x):
+            return function(x, *self.parts)
+
+    return load_source(lambda: Module().eval())
+
+
+def test_torch():
+    """Weights and inputs are widened, and the result differs by rounding only."""
+    import torch
+
+    torch.manual_seed(0)
+    kind, error = apart(torch_source(lambda x, linear: linear(x).tanh(), torch.nn.Linear(4, 3)))
+
+    assert kind == "float64"
+    assert 0 < error < 1e-6
+
+
+def test_dtypes_named_in_the_code_are_widened():
+    """x.float() and factories with a dtype leave no single precision behind."""
+    import torch
+
+    kind, error = apart(
+        torch_source(lambda x: (x.float() + torch.full((4,), 0.1, dtype=torch.float32)).to(torch.float16).exp())
+    )
+
+    assert kind == "float64"
+    assert error > 1e-4  # the float16 of the model is its own rounding
+
+
+def test_the_users_model_is_untouched():
+    """Weights keep their dtype, and random state and default dtype theirs."""
+    import torch
+
+    source = torch_source(lambda x, linear: linear(x) + torch.rand(1), torch.nn.Linear(4, 3))
+    state = torch.random.get_rng_state()
+    source.in_double(X)(FEEDS)
+
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert torch.get_default_dtype() is torch.float32
+    assert source.model.parts[0].weight.dtype is torch.float32
+
+
+def test_bits_have_no_double():
+    """A module that reinterprets bits gets no verdict."""
+    import torch
+
+    assert torch_source(lambda x: x.view(torch.int32).float()).in_double(X)(FEEDS) is None
+
+
+def test_torchscript():
+    """A scripted module is widened as well."""
+    import torch
+
+    source = load_source(lambda: torch.jit.script(torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Tanh()).eval()))
+
+    assert apart(source)[0] == "float64"
+
+
+@pytest.mark.parametrize("build", ["build_two_tower", "build_bilstm", "build_power_iteration"])
+def test_tensorflow(build):
+    """Keras models and tf.functions, loops and their functions included."""
+    from model_zoo import keras_models, tf_functions
+    from pytest_onnxprep.fuzz.example import Maker
+
+    source = load_source(getattr(keras_models, build, None) or getattr(tf_functions, build))
+    signature = source.derived_signature()
+    maker = Maker(signature)
+    feeds = maker.feeds(maker.plain(signature.trace_sizes()))
+    single, double = source.run(feeds, signature), source.in_double(signature)(feeds)
+
+    for name, value in double.items():
+        assert value.dtype == np.float64
+        assert np.allclose(value, single[name], rtol=1e-4, atol=1e-5)
+        assert not np.array_equal(value, single[name])
+
+
+def test_an_onnx_file(tmp_path):
+    """The graph itself is widened."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 4]) for name in ("x", "output")]
+    graph = helper.make_graph([helper.make_node("Tanh", ["x"], ["output"])], "g", values[:1], values[1:])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "m.onnx")
+
+    kind, error = apart(load_source(tmp_path / "m.onnx"))
+
+    assert kind == "float64"
+    assert error < 1e-6
