@@ -28,7 +28,7 @@ def broken_relation(run: ParityRun, example: Example) -> Failure | None:
     """
     try:
         feeds = run.maker.feeds(example)
-        expected, actual = run.reference(feeds), run.model.run(feeds)
+        expected, actual = run.expected(example, feeds), run.model.run(feeds)
         again = compare_outputs(actual, run.model.run(feeds), Rule())
         if not again.passed:
             return _unrepeatable(example, feeds, actual, again)
@@ -62,7 +62,7 @@ Relation = tuple[str, Arrays, "slice | np.ndarray | None"]
 
 
 def _rows(run: ParityRun, example: Example, feeds: Arrays) -> Iterator[Relation]:
-    """The first and the last row alone, where one dim is the first axis of every input and nothing else."""
+    """The last row alone, where one dim is the first axis of every input and nothing else."""
     shapes = [[str(dim) for dim in spec.shape] for spec in run.signature.inputs.values()]
     name = shapes[0][0] if shapes and shapes[0] else ""
     dim = run.signature.dims.get(name)
@@ -70,10 +70,9 @@ def _rows(run: ParityRun, example: Example, feeds: Arrays) -> Iterator[Relation]
         return
     if any(shape[:1] != [name] or any(name in part for part in shape[1:]) for shape in shapes):
         return
-    for row in (0, example.sizes[name] - 1):
-        part = slice(row, row + 1)
-        cut = {key: np.ascontiguousarray(array[part]) for key, array in feeds.items()}
-        yield f"row {row} alone of {example}", cut, part
+    row = example.sizes[name] - 1
+    part = slice(row, row + 1)
+    yield f"row {row} alone of {example}", {key: array[part].copy() for key, array in feeds.items()}, part
 
 
 def _padding(run: ParityRun, example: Example, feeds: Arrays) -> Iterator[Relation]:

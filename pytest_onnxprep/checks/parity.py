@@ -21,7 +21,7 @@ from pytest_onnxprep.spec.verdict import CheckResult, Verdict
 FINDING = ParityError
 
 #: Corners whose reference is run a second time.
-_TWICE = 3
+_TWICE = 2
 #: Random examples from which half are drawn towards larger errors.
 _CLIMB = 200
 #: A share of ill-conditioned examples beyond which nothing can be said.

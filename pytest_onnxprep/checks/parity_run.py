@@ -142,7 +142,7 @@ class ParityRun:
         expected: Arrays
         if feeds is None:
             feeds = self.maker.feeds(example)
-            expected = self._expected(example, feeds)
+            expected = self.expected(example, feeds)
         else:
             expected = self.reference(feeds)
         try:
@@ -181,7 +181,7 @@ class ParityRun:
             return None
         return self.check(worst, counted=False, look=self.arbiter.worth_a_look)
 
-    def _expected(self, example: Example, feeds: Arrays) -> Arrays:
+    def expected(self, example: Example, feeds: Arrays) -> Arrays:
         """The reference's outputs, remembered for the other variants of the same model while they are small."""
         if self.request.oracle != "framework":
             return self.reference(feeds)

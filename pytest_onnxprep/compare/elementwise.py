@@ -14,7 +14,7 @@ import numpy as np
 from pytest_onnxprep.spec.tolerance import EPSILON, Tolerance
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Difference:
     """How far one output is from its reference.
 
@@ -71,8 +71,9 @@ def compare(output: str, expected: np.ndarray, actual: np.ndarray, tolerance: To
         return Difference(output, "dtype", f"dtype is {actual.dtype}, the framework's is {expected.dtype}")
     if expected.shape != actual.shape:
         return Difference(output, "shape", f"shape is {list(actual.shape)}, the framework's is {list(expected.shape)}")
-    if expected.dtype.name in EPSILON:
-        return _compare_floats(output, expected, actual, tolerance)
+    dtype = expected.dtype.name
+    if dtype in EPSILON:
+        return _compare_floats(output, dtype, expected, actual, tolerance)
     return _compare_exactly(output, expected, actual)
 
 
@@ -110,11 +111,12 @@ def _compare_exactly(output: str, expected: np.ndarray, actual: np.ndarray) -> D
     )
 
 
-def _compare_floats(output: str, expected: np.ndarray, actual: np.ndarray, tolerance: Tolerance) -> Difference:
+def _compare_floats(
+    output: str, dtype: str, expected: np.ndarray, actual: np.ndarray, tolerance: Tolerance
+) -> Difference:
     if not expected.size:
         return Difference(output, "match")
     # The common case first, in the arrays' own width and without a mask: NaN and infinities fail the comparison.
-    dtype = expected.dtype.name
     with np.errstate(invalid="ignore", over="ignore"):
         largest = float(np.abs(np.subtract(actual, expected)).max())
         scale = 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,16 +34,21 @@ def limits(spec: TensorSpec) -> Limits:
 
     Without any bound 8 and 16 bits are free, wider integers (indices, mostly) are drawn from 0..9.
     """
-    info = np.iinfo(spec.dtype)
+    return _limits(spec.dtype, spec.low, spec.high)
+
+
+@cache
+def _limits(dtype: str, lowest: float | None, beyond_highest: float | None) -> Limits:
+    info = np.iinfo(dtype)
     first, beyond = int(info.min), int(info.max) + 1
-    if spec.low is None and spec.high is None:
-        low, high = (first, beyond) if spec.dtype in NARROW else (0, 10)
+    if lowest is None and beyond_highest is None:
+        low, high = (first, beyond) if dtype in NARROW else (0, 10)
         return Limits(low, high, first, beyond - 1)
-    if spec.low is not None:
-        low = int(spec.low)
-        high = int(spec.high) if spec.high is not None else min(beyond, low + 10)
+    if lowest is not None:
+        low = int(lowest)
+        high = int(beyond_highest) if beyond_highest is not None else min(beyond, low + 10)
     else:
-        high = int(spec.high or 0)
+        high = int(beyond_highest or 0)
         low = max(first, 0 if high > 0 else high - 10)
     return Limits(low, high, low, high - 1)
 

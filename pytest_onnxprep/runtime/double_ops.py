@@ -46,6 +46,7 @@ OPERATORS: dict[tuple[str, str], Operator] = {
     ("", "DynamicQuantizeLinear"): dense.dynamic_quantize_linear,
     ("", "LinearAttention"): dense.refuse,
     ("", "CausalConvWithState"): dense.refuse,
+    ("", "TfIdfVectorizer"): dense.refuse,
     # missing parts, or wrong
     ("", "LSTM"): recurrent.lstm,
     ("", "GRU"): recurrent.gru,
