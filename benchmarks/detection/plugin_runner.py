@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from benchmarks.detection.case import Case
 from benchmarks.detection.exporting import BUILD, ROOT, open_case
 from benchmarks.detection.lookup import part_of
+from benchmarks.detection.mutants.apply import right_nodes
 
 #: A case may take this long, export and parity together; what comes later does not count as found.
 LIMIT_S = 30.0
@@ -53,6 +54,7 @@ class Record:
         seconds: to the failing example, from the finished export; of the whole parity item where it is not told; None
             where parity did not fail.
         total: export and parity together.
+        right: for a mutant, the nodes that are a right answer in this very file (tf2onnx numbers nodes anew).
     """
 
     name: str
@@ -64,6 +66,7 @@ class Record:
     seconds: float | None = None
     total: float = 0.0
     note: str = ""
+    right: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """For the record."""
@@ -86,20 +89,24 @@ def run_plugin(cases: Sequence[Case], *, explicit: bool) -> Iterator[Record]:
 
 def _run_group(cases: Sequence[Case], explicit: bool) -> Iterator[Record]:
     artifacts: dict[str, Path] = {}
+    right: dict[str, list[str]] = {}
     ready = []
     for case in cases:
         if case.edit is None:
             ready.append(case)
             continue
         try:
-            artifacts[case.name] = open_case(case).path
+            subject = open_case(case)
+            artifacts[case.name] = subject.path
+            if part_of(case) == "mutants":
+                right[case.name] = right_nodes(case.name, subject.sound_path)
             ready.append(case)
         except Exception as error:  # the sound export failed: nothing to judge
             yield Record(case.name, "error", note=f"no artifact: {type(error).__name__}: {str(error)[:200]}")
     found, ended = _run_pytest(ready, artifacts, explicit, HANG_S + LIMIT_S * len(ready))
     for case in ready:
         if case.name in found:
-            yield found[case.name]
+            yield replace(found[case.name], right=right.get(case.name, []))
         elif len(ready) == 1:
             yield Record(case.name, ended)
         else:  # the group died before its report was written: find out in whose test

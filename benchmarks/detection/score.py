@@ -75,7 +75,7 @@ def score(tool: str, part: str, cases: Sequence[Case], results: Results, nodes: 
             if answer["seconds"] is not None:
                 seconds.append(float(answer["seconds"]))
             blame += answer.get("blame") == case.blame
-            node += answer.get("node") in nodes.get(case.name, ())
+            node += answer.get("node") in (answer.get("right") or nodes.get(case.name, ()))
     return Score(tool, part, found, missed, silent, seconds, blame, node)
 
 

@@ -44,13 +44,27 @@ def run(case: Case) -> CheckResult:
             return _passed(run)
         run.progress.seconds_to_failure = time.monotonic() - run.progress.started
         smallest = shrink(failure.example, run.still_fails, run.maker)
-        failure = (run.check(smallest, counted=False) if smallest != failure.example else None) or failure
-        kept.remember(failure.example)
-        return failed(run, failure)
+        small = (run.check(smallest, counted=False) if smallest != failure.example else None) or failure
+        kept.remember(small.example)
+        return failed(run, small, _telling(run, failure))
     except Finding as finding:
         return finding.result
     finally:
         case.model.source.restore(state)
+
+
+def _telling(run: ParityRun, failure: Failure) -> Failure:
+    """The failure to localise by: plain values at the sizes first met, where these fail too.
+
+    Of the smallest failing input, often ones of size 1, too many tensors look the same.
+    """
+    if failure.example.sample:
+        return failure
+    try:
+        plain = run.check(run.maker.plain(failure.example.sizes, failure.example.seed), counted=False)
+    except ReferenceRefused:
+        return failure
+    return plain if plain is not None and (plain.comparison is None) == (failure.comparison is None) else failure
 
 
 def _search(run: ParityRun, kept: Failures) -> Failure | None:

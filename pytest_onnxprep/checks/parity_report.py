@@ -22,10 +22,16 @@ from pytest_onnxprep.spec.tolerance import Tolerance
 from pytest_onnxprep.spec.verdict import CheckResult, Verdict
 
 
-def failed(run: ParityRun, failure: Failure) -> CheckResult:
-    """The result of a failing parity check: who is to blame, where it begins, and its replay folder."""
+def failed(run: ParityRun, failure: Failure, telling: Failure) -> CheckResult:
+    """The result of a failing parity check: who is to blame, where it begins, and its replay folder.
+
+    Args:
+        run: the check.
+        failure: the smallest one, to show.
+        telling: the one to localise by.
+    """
     replay = _replay(run, failure)
-    found = _localise(run, failure, replay)
+    found = _localise(run, telling, replay)
     rules = boundaries(failure.example, run.outcome, run.maker)
     figures = {**base_figures(run), "minimal": failure.example.to_json()}
     if isinstance(replay, Path):
@@ -83,8 +89,10 @@ def _localise(run: ParityRun, failure: Failure, replay: Path | str) -> Localisat
     rule = run.rule
     if failure.ruling is not None and failure.comparison is not None:
         worst = failure.comparison.worst
-        if 0 < worst.max_abs <= worst.atol:  # below the tolerance, and the file's fault all the same
-            rule = replace(rule, per_output={**rule.per_output, worst.output: Tolerance(atol=worst.max_abs / 2)})
+        if worst.kind == "values" and worst.max_abs:
+            # It may be within the tolerance, and the file's fault all the same: that very difference is looked for.
+            own = Tolerance(atol=worst.max_abs / 4, rtol=0.0)
+            rule = replace(rule, per_output={**rule.per_output, worst.output: own})
     good = run.progress.last_good
     return localise(
         run.model,

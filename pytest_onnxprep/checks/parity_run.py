@@ -11,6 +11,7 @@ import numpy as np
 
 from pytest_onnxprep.checks.arbiter import Arbiter, Ruling
 from pytest_onnxprep.checks.case import Case
+from pytest_onnxprep.compare.conditioning import Cause
 from pytest_onnxprep.compare.elementwise import Difference
 from pytest_onnxprep.compare.outputs import Comparison, Rule, compare_outputs
 from pytest_onnxprep.errors import ReferenceRefused, SpecError, closest
@@ -19,6 +20,9 @@ from pytest_onnxprep.spec.check_requests import ParityRequest
 from pytest_onnxprep.spec.signature import Signature
 
 Arrays = Mapping[str, np.ndarray]
+
+#: What makes an example outside its tolerance ill-conditioned; ties and padding are simply right.
+_MOVED = (Cause.ILL_CONDITIONED, Cause.ROUNDING)
 
 #: Reference outputs kept per model, in bytes: the variants of a model share examples, so each is run once.
 MEMO_BYTES = 128_000_000
@@ -88,7 +92,7 @@ class Progress:
                 self.worst_ratio = difference.max_abs / difference.scale
                 self.worst_example = example
 
-    def note_excused(self, example: Example) -> None:
+    def note_ill_conditioned(self, example: Example) -> None:
         """Count an example that is outside its tolerance for no fault of the file."""
         self.ill_conditioned += 1
         self.first_ill_conditioned = self.first_ill_conditioned or str(example)
@@ -156,7 +160,7 @@ class ParityRun:
         if comparison.misses:
             return Failure(example, feeds, expected, comparison)
         look = look or self.arbiter.suspicious
-        questioned = False
+        questioned = ill = False
         for index, difference in enumerate(comparison.differences):
             if difference.matches and not look(difference):
                 continue
@@ -168,8 +172,9 @@ class ParityRun:
                     others = comparison.differences[:index] + comparison.differences[index + 1 :]
                     comparison = replace(comparison, differences=(differs, *others))
                 return Failure(example, feeds, expected, comparison, ruling=ruling)
-        if counted and not comparison.passed:
-            self.progress.note_excused(example)
+            ill = ill or (not difference.matches and ruling.cause in _MOVED)
+        if counted and ill:
+            self.progress.note_ill_conditioned(example)
         if counted and not questioned:
             self.progress.note_unquestioned(example, comparison)
         return None

@@ -75,6 +75,19 @@ def selection() -> dict[str, Any]:
     return found
 
 
+def right_nodes(name: str, sound: Path) -> list[str]:
+    """The node a mutant touches in a sound export, and its direct neighbours."""
+    import onnx
+
+    from benchmarks.detection.mutants import neighbours
+
+    mutant = next(
+        m for m in (Mutant(m["kind"], m["host"], m["seed"]) for m in selection()["mutants"]) if m.name == name
+    )
+    applied = mutant.apply(onnx.load(str(sound)))
+    return [] if applied is None else sorted({applied[1], *neighbours(*applied)})
+
+
 def all_mutants() -> list[Case]:
     """Every selected mutant as a case."""
     return [
