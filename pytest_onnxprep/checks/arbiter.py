@@ -13,7 +13,7 @@ from pytest_onnxprep.artifacts.onnx_model import OnnxModel
 from pytest_onnxprep.compare.conditioning import Cause, Evidence, distance, judge
 from pytest_onnxprep.compare.elementwise import Difference
 from pytest_onnxprep.compare.padding import is_hidden
-from pytest_onnxprep.compare.ties import choice_behind, is_tie
+from pytest_onnxprep.compare.ties import choice_behind, is_quantised, is_tie
 from pytest_onnxprep.errors import ReferenceRefused
 from pytest_onnxprep.fuzz.nudge import nudged
 from pytest_onnxprep.localise.graph import Graph
@@ -108,6 +108,9 @@ class Arbiter:
             return Ruling(True, Cause.UNEXPLAINED)
         if reference.dtype.kind in "iu" and difference.kind == "values" and self._is_tie(feeds, name, reference, value):
             return Ruling(False, Cause.TIE)
+        if reference.dtype.name in ("int8", "uint8") and difference.kind == "values" and difference.max_abs <= 1:
+            if is_quantised(self._model.graph_proto.graph, name):
+                return Ruling(False, Cause.ROUNDING)
         wide = reference.dtype.name != "float64"
         truth = self._truth(feeds, name) if wide else None
         own = _relative(truth, reference)

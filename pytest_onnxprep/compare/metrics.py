@@ -50,5 +50,25 @@ def top1(expected: np.ndarray, actual: np.ndarray) -> float:
     return float(np.mean(picked == expected.max(axis=-1)))
 
 
-#: Metrics by the names that ``metrics=`` takes. Larger is better for all of them.
-METRICS: dict[str, Metric] = {"sqnr_db": sqnr_db, "psnr_db": psnr_db, "cosine": cosine, "top1": top1}
+def top5(expected: np.ndarray, actual: np.ndarray) -> float:
+    """Share of the reference's five largest elements of each row (last axis) that are among the other's five largest.
+
+    An element as large as the reference's fifth counts as one of them. Rows of fewer than five are taken whole.
+    """
+    if not expected.size or not expected.ndim:
+        return 1.0
+    count = min(5, expected.shape[-1])
+    chosen = np.argpartition(actual, -count, axis=-1)[..., -count:]
+    fifth = np.partition(expected, -count, axis=-1)[..., -count : expected.shape[-1] - count + 1]
+    return float(np.mean(np.take_along_axis(expected, chosen, axis=-1) >= fifth))
+
+
+#: Metrics by the names that ``metrics=`` takes; larger is better for all of them. ``within``, the share of elements
+#: within their tolerance, is counted where the tolerance is (`pytest_onnxprep.compare.outputs`).
+METRICS: dict[str, Metric] = {
+    "sqnr_db": sqnr_db,
+    "psnr_db": psnr_db,
+    "cosine": cosine,
+    "top1": top1,
+    "top5": top5,
+}

@@ -21,7 +21,7 @@ class Rule:
         per_output: output name -> its own tolerance.
         only: outputs to compare; None is all of them.
         minimums: metric name -> smallest value allowed, for every float output. Where one is given and no tolerance
-            is, the metric replaces the element-wise comparison of floats.
+            is, the metric replaces the element-wise comparison of floats; ``within`` always does.
     """
 
     tolerance: Tolerance = field(default_factory=Tolerance)
@@ -88,10 +88,12 @@ def compare_outputs(expected: Mapping[str, np.ndarray], actual: Mapping[str, np.
         difference = compare(name, reference, actual[name], rule.tolerance_of(name))
         comparable = difference.kind not in ("dtype", "shape")
         if rule.minimums and comparable and reference.dtype.kind == "f":
-            if name not in rule.per_output and rule.tolerance.is_derived and difference.kind == "values":
+            share = 1 - difference.wrong / difference.total if difference.total else 1.0
+            replaced = "within" in rule.minimums or (name not in rule.per_output and rule.tolerance.is_derived)
+            if replaced and difference.kind == "values":
                 difference = Difference(name, "match", max_abs=difference.max_abs, total=difference.total)
             for metric, minimum in rule.minimums.items():
-                value = METRICS[metric](reference, actual[name])
+                value = share if metric == "within" else METRICS[metric](reference, actual[name])
                 metrics[metric] = min(value, metrics.get(metric, value))
                 if not value >= minimum:  # NaN is a miss
                     misses.append(MetricMiss(name, metric, value, minimum))

@@ -16,6 +16,7 @@ from pytest_onnxprep.spec.tolerance import EPSILON
 #: Operators that pass indices on, element by element and in order.
 _PASSING = frozenset({"Cast", "Identity", "Squeeze", "Unsqueeze", "Reshape", "Flatten"})
 _CHOOSING = {"ArgMax": 0, "ArgMin": 0, "TopK": 1}
+_QUANTISING = frozenset({"QuantizeLinear", "DynamicQuantizeLinear"})
 #: Values this many epsilons of the tensor's scale apart are a tie.
 _NEAR = 64
 #: From so many ties on, always resolved to the later index, it is no accident.
@@ -60,6 +61,20 @@ def choice_behind(graph: Any, output: str) -> Choice | None:
             return None
         name = node.input[0]
     return None
+
+
+def is_quantised(graph: Any, output: str) -> bool:
+    """Whether a graph output holds quantisation steps: one more or less is rounding.
+
+    Args:
+        graph: a ``GraphProto``.
+        output: name of one of its outputs.
+    """
+    producer = {name: node for node in graph.node for name in node.output if name}
+    node = producer.get(output)
+    while node is not None and node.op_type in _PASSING:
+        node = producer.get(node.input[0])
+    return node is not None and (node.op_type in _QUANTISING or node.op_type.startswith("QLinear"))
 
 
 def is_tie(choice: Choice, values: np.ndarray, indices: np.ndarray, expected: np.ndarray, actual: np.ndarray) -> bool:

@@ -10,7 +10,9 @@ from typing import Any
 from pytest_onnxprep.spec.errors import SpecError, as_tuple, closest
 from pytest_onnxprep.spec.tolerance import Tolerance
 
-METRIC_NAMES = ("sqnr_db", "psnr_db", "cosine", "top1")
+METRIC_NAMES = ("sqnr_db", "psnr_db", "cosine", "top1", "top5", "within")
+#: Metrics that are shares of 1.
+_SHARES = ("top1", "top5", "within")
 
 
 @dataclass(frozen=True)
@@ -83,8 +85,9 @@ def read_parity(
     for name, value in (("sqnr_db", min_sqnr_db), ("top1", min_top1)):
         if value is not None:
             minimums[name] = _finite(f"min_{name}", value)
-    if not 0 <= minimums.get("top1", 0) <= 1:
-        raise SpecError(f"min_top1 is a share in 0..1, not {minimums['top1']}")
+    for name in _SHARES:
+        if not 0 <= minimums.get(name, 0) <= 1:
+            raise SpecError(f"{'min_top1' if name == 'top1' else name} is a share in 0..1, not {minimums[name]}")
     return ParityRequest(atol, rtol, max_examples, oracle, special_values, _read_per_output(outputs), minimums)
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pytest_onnxprep.compare.metrics import METRICS, cosine, psnr_db, sqnr_db, top1
+from pytest_onnxprep.compare.metrics import METRICS, cosine, psnr_db, sqnr_db, top1, top5
 from pytest_onnxprep.compare.outputs import Rule, compare_outputs
 from pytest_onnxprep.spec.tolerance import Tolerance
 
@@ -154,3 +154,26 @@ def test_top1_forgives_ties():
 def test_empty_tensors_agree(metric):
     """Nothing agrees with nothing, without a warning."""
     assert metric(np.zeros((0, 3), "f"), np.zeros((0, 3), "f")) >= 1
+
+
+def test_top5_is_a_share_of_members():
+    """Of the reference's five largest, four are among the other's."""
+    expected, actual = np.arange(10.0)[None], np.arange(10.0)[None].copy()
+    actual[0, 9] = -1
+
+    assert top5(expected, expected) == 1.0
+    assert top5(expected, actual) == 0.8
+    assert top5(np.ones((2, 3)), np.ones((2, 3))) == 1.0
+
+
+def test_within_counts_elements():
+    """Three of four elements are within the tolerance given."""
+    expected = {"a": np.zeros(4, "f")}
+    actual = {"a": np.array([0, 0, 0, 1], "f")}
+
+    good = compare_outputs(expected, actual, Rule(Tolerance(atol=0.1), minimums={"within": 0.75}))
+    bad = compare_outputs(expected, actual, Rule(Tolerance(atol=0.1), minimums={"within": 0.8}))
+
+    assert good.passed
+    assert good.metrics["within"] == 0.75
+    assert not bad.passed

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from pytest_onnxprep.compare.ties import Choice, choice_behind, is_tie
+from pytest_onnxprep.compare.ties import Choice, choice_behind, is_quantised, is_tie
 
 VALUES = np.array([[1.0, 5.0, 5.0, 2.0], [7.0, 7.0, 0.0, 7.0]], np.float32)
 TOP = Choice("x", "i", -1, first_wins=False)
@@ -80,3 +80,15 @@ def test_anything_else_is_no_choice():
     graph = graph_of(helper.make_node("ArgMax", ["x"], ["a"]), helper.make_node("Add", ["a", "a"], ["y"]))
 
     assert choice_behind(graph, "y") is None
+
+
+def test_quantised_outputs_are_recognised():
+    """Their integers are steps; those of an ArgMax are not."""
+    steps = graph_of(
+        helper.make_node("QuantizeLinear", ["x", "scale"], ["q"]), helper.make_node("Reshape", ["q", "shape"], ["y"])
+    )
+
+    assert is_quantised(steps, "y")
+    assert is_quantised(graph_of(helper.make_node("QLinearConv", ["x"] * 8, ["y"])), "y")
+    assert not is_quantised(graph_of(helper.make_node("ArgMax", ["x"], ["y"])), "y")
+    assert not is_quantised(graph_of(helper.make_node("Relu", ["x"], ["other"])), "x")
