@@ -24,7 +24,8 @@ class Case:
         link: the public thread that reports the bug (a twin carries its bug's).
         mechanism: what goes wrong, in a line; for a twin, what it does differently.
         witness: makes feeds that show the bug (bugs only).
-        blame: who is at fault (bugs only).
+        blame: who is at fault (bugs only): a fault that is in the file is the converter's, whichever of its own passes
+            made it; ``optimiser`` and ``kernel`` are the runtime's.
         atol: what a careful engineer would write by hand, from the dtype and the depth of the model alone.
         rtol: likewise.
         opset: asked for; None is the exporter's default.

@@ -197,7 +197,7 @@ CASES: list[Case] = [
             mechanism="the shape of an input is folded into a constant, against dynamic_axes",
             witness=lambda: {"x": normal(19), "i": np.array([0, 1, 3])},
             edit=shape_folded(5),
-            blame="optimiser",
+            blame="converter",
         ),
         "today's file computes the shape",
     ),

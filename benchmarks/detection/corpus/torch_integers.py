@@ -183,7 +183,7 @@ CASES: list[Case] = [
             mechanism="a rewrite rebuilds Gemm and takes beta for one",
             witness=lambda: {"x": normal(3, 4)},
             edit=beta_taken_for_one,
-            blame="optimiser",
+            blame="converter",
         ),
         "today's Gemm keeps beta",
     ),
