@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: suites test lint types bench clean
+.PHONY: suites test lint types bench detection clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -32,6 +32,9 @@ types: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.run
+
+detection: $(STAMP)
+	$(BIN)/python -m benchmarks.detection
 
 clean:
 	rm -rf build .onnxprep .mypy_cache .ruff_cache .pytest_cache
