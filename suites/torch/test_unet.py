@@ -12,7 +12,7 @@ from pytest_onnxprep import Dim, TensorSpec, latency_budget, onnx_export, parity
     opset=[17, 20],
 )
 @parity(atol=1e-4, rtol=1e-4)
-@latency_budget(p95_ms=50, at={"batch": 1, "h": 128, "w": 128})
+@latency_budget(p95_ms=30, at={"batch": 1, "h": 96, "w": 96})
 @size_budget(mb=8.5)
 def test_unet(onnx_model):
     # One skip connection and one learned upsampling per level.
