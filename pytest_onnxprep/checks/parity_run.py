@@ -111,7 +111,7 @@ class ParityRun:
         self.maker = Maker(
             self.signature,
             special_values=request.special_values,
-            magnitudes=request.tolerance.is_derived or bool(request.rtol),
+            magnitudes=2 if request.tolerance.is_derived else int(bool(request.rtol)),
         )
         self.progress = Progress()
         self.reference = _oracle(case)

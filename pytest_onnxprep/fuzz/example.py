@@ -59,7 +59,7 @@ class Example:
 class Maker:
     """Makes the arrays of an example, for one signature."""
 
-    def __init__(self, signature: Signature, *, special_values: bool = False, magnitudes: bool = True) -> None:
+    def __init__(self, signature: Signature, *, special_values: bool = False, magnitudes: int = 2) -> None:
         self.signature = signature
         self.recipes: dict[str, list[str]] = {}
         self._custom: dict[str, Callable[[Any, tuple[int, ...]], Any]] = {}

@@ -22,7 +22,7 @@ _SHAPES_OF_VALUES = ["zeros", "ones", "repeated", "ramp", "ties"]
 _FREE_FLOATS = ["normal", "uniform", *_SHAPES_OF_VALUES, "halves", "small", "constant", "sparse", "onehot", "steps"]
 _FREE_FLOATS += ["tiny", "denormals"]
 _BOUND_FLOATS = ["uniform", "ends", *_SHAPES_OF_VALUES, "halves", "constant", "sparse", "onehot", "steps"]
-#: Explicit absolute bounds are set with ordinary magnitudes in mind; every other tolerance follows the magnitude.
+#: Numbers are set with ordinary magnitudes in mind, an absolute bound most of all; a derived tolerance follows any.
 _MAGNITUDES = ["large", "huge"]
 _SPECIAL = ["special", "nan", "infinities"]
 _FREE_INTEGERS = ["integers", "signed", *_SHAPES_OF_VALUES, "wide", "constant"]
@@ -33,8 +33,15 @@ _ANY_MASKS = [*_PADDING_MASKS, "suffix_mask", "alternating", "zeros"]
 _BOOLEANS = ["bernoulli", "ones", "zeros", "alternating", "mask", "suffix_mask"]
 
 
-def recipes_for(name: str, spec: TensorSpec, *, special_values: bool = False, magnitudes: bool = True) -> list[str]:
-    """The recipes of an input, plainest first, by dtype, range and role (an input named ``...mask`` is a mask)."""
+def recipes_for(name: str, spec: TensorSpec, *, special_values: bool = False, magnitudes: int = 2) -> list[str]:
+    """The recipes of an input, plainest first, by dtype, range and role (an input named ``...mask`` is a mask).
+
+    Args:
+        name: of the input.
+        spec: its declaration.
+        special_values: whether NaN and infinities are legal.
+        magnitudes: how many of ``large`` and ``huge`` an undeclared float gets.
+    """
     if isinstance(spec.values, str):
         return list(_PADDING_MASKS) if spec.values == "mask" else [spec.values]
     if spec.values is not None:
@@ -48,7 +55,7 @@ def recipes_for(name: str, spec: TensorSpec, *, special_values: bool = False, ma
     bound = spec.low is not None or spec.high is not None
     if "int" in spec.dtype:
         return list(_BOUND_INTEGERS if bound or spec.dtype in NARROW else _FREE_INTEGERS)
-    kinds = _BOUND_FLOATS if bound else _FREE_FLOATS + (_MAGNITUDES if magnitudes else [])
+    kinds = _BOUND_FLOATS if bound else _FREE_FLOATS + _MAGNITUDES[:magnitudes]
     if spec.dtype == "float16":  # half precision has neither room above nor digits below
         kinds = [kind for kind in kinds if kind not in ("huge", "tiny", "denormals")]
     return kinds + (_SPECIAL if special_values else [])

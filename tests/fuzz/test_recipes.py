@@ -213,8 +213,10 @@ def test_pictures_use_the_whole_range_of_their_dtype() -> None:
 
 
 def test_magnitudes_are_left_out_for_plain_absolute_bounds() -> None:
-    """An explicit atol alone is set for ordinary magnitudes; everything else gets large values too."""
+    """An explicit atol alone is set for ordinary magnitudes, an rtol for large ones, no numbers for any."""
     spec = TensorSpec("float32", "n")
 
     assert "large" in recipes_for("x", spec)
-    assert "large" not in recipes_for("x", spec, magnitudes=False)
+    assert not {"large", "huge"} & set(recipes_for("x", spec, magnitudes=0))
+    assert "huge" not in recipes_for("x", spec, magnitudes=1)
+    assert "huge" in recipes_for("x", spec)
