@@ -35,7 +35,7 @@ def measure() -> list[Result]:
         folder = Path(name)
         (folder / "test_marks.py").write_text(_HEAD + "".join(_TEST.format(index=index) for index in range(5)))
         # Hypothesis's own plugin imports Hypothesis at the end of every run; its second would drown ours.
-        common = ["-p", "no:hypothesispytest", "-p", "no:cacheprovider"]
+        common = ["-p", "no:hypothesispytest", "-p", "no:jaxtyping", "-p", "no:cacheprovider"]
         return [
             _compare("pytest --version", ["--version"], folder),
             _compare("pytest --collect-only on five marked tests", ["--collect-only", "-q", *common], folder),

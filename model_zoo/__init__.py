@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from model_zoo.jax_models import build_attention, build_eqx_gru, build_nnx_cnn
 from model_zoo.keras_models import build_bilstm, build_cnn, build_two_tower
 from model_zoo.tf_functions import build_power_iteration
 from model_zoo.torch_text import build_lstm_tagger
@@ -31,7 +32,7 @@ class ZooModel:
     name: str
     task: str
     framework: str
-    """The suite folder it is tested in: `torch`, `keras`, `tensorflow` or `transformers`."""
+    """The suite folder it is tested in: `torch`, `keras`, `tensorflow`, `jax` or `transformers`."""
     licence: str
     """SPDX identifier of the code that defines the architecture."""
     source_paper: str
@@ -65,6 +66,11 @@ MODELS: dict[str, ZooModel] = {
             build_power_iteration,
             "von Mises and Pollaczek-Geiringer 1929, ZAMM 9; Miyato et al. 2018, arXiv:1802.05957",
         ),
+        _model("attention", "sequence-modelling", "jax", build_attention, "Vaswani et al. 2017, arXiv:1706.03762"),
+        _model(
+            "nnx_cnn", "image-classification", "jax", build_nnx_cnn, "LeCun et al. 1998, Proceedings of the IEEE 86(11)"
+        ),
+        _model("eqx_gru", "sequence-classification", "jax", build_eqx_gru, "Cho et al. 2014, arXiv:1406.1078"),
         _model(
             "bert", "text-classification", "transformers", build_bert_classifier, "Devlin et al. 2018, arXiv:1810.04805"
         ),

@@ -108,8 +108,8 @@ def parity(
         oracle: ``framework``, or ``onnx`` for the ONNX reference evaluator.
         special_values: also try NaN, infinities and signed zeros.
         outputs: outputs to compare, or name -> its own tolerance.
-        metrics: minimum per metric: ``cosine``, ``sqnr_db``, ``psnr_db``, ``top1``, ``top5``, ``within``. Without atol and rtol they
-            replace the element-wise comparison of floats.
+        metrics: minimum per metric: ``cosine``, ``sqnr_db``, ``psnr_db``, ``top1``, ``top5``, ``within``. Without atol
+            and rtol they replace the element-wise comparison of floats.
         min_sqnr_db: short for ``metrics={"sqnr_db": ...}``.
         min_top1: short for ``metrics={"top1": ...}``, a share in 0..1.
     """

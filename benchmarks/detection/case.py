@@ -15,7 +15,7 @@ class Case:
 
     Attributes:
         name: unique, lower case with underscores; a twin's name ends in ``_clean``.
-        framework: ``torch``, ``keras``, ``tensorflow`` or ``transformers``.
+        framework: ``torch``, ``keras``, ``tensorflow``, ``transformers`` or ``jax``.
         exporter: a name that ``onnx_export(exporter=)`` takes.
         model: factory of the reference, as a user would write it; weights from a fixed seed.
         inputs: as ``onnx_export(inputs=)`` takes it. Value ranges are declared only where a careful user would

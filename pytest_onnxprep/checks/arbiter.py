@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 
 from pytest_onnxprep.artifacts.onnx_model import OnnxModel
-from pytest_onnxprep.compare.conditioning import Cause, Evidence, distance, judge
+from pytest_onnxprep.compare.choices import free_choices, is_free
+from pytest_onnxprep.compare.conditioning import Cause, Evidence, agree_in_double, distance, judge
 from pytest_onnxprep.compare.elementwise import Difference
 from pytest_onnxprep.compare.padding import is_hidden
 from pytest_onnxprep.compare.ties import choice_behind, is_quantised, is_tie
 from pytest_onnxprep.errors import ReferenceRefused
 from pytest_onnxprep.fuzz.nudge import nudged
 from pytest_onnxprep.localise.graph import Graph
-from pytest_onnxprep.localise.probe import Probe
+from pytest_onnxprep.localise.probe import Probe, open_session
 from pytest_onnxprep.runtime.double_graph import DoubleGraph
+from pytest_onnxprep.sources.base import Double, RoundingDouble
 from pytest_onnxprep.spec.tolerance import EPSILON, Tolerance
 
 Arrays = Mapping[str, np.ndarray]
@@ -26,12 +29,24 @@ _T = TypeVar("_T")
 
 #: Seconds a check may spend on float64; after that the nudges alone decide.
 DOUBLE_S = 5.0
+#: And these many more on differences that would fail without it.
+URGENT_S = 12.0
 #: A difference up to this many epsilons of the output's scale needs no explanation.
 QUIET = 16
 #: The largest error of a run is looked at from this many epsilons on.
 HANDFUL = 4
 #: ONNX Runtime's error against float64 is no cause for suspicion up to this many times the framework's own.
 FAIR = 4
+#: Other roundings of the framework's program that are looked at, and other choices among equals in the file.
+ROUNDINGS = 16
+CHOICES = 16
+#: Scales of an output that say what is usual for it.
+_SCALES = 64
+#: A difference of a few of these is one of underflow.
+_UNDERFLOW = {"float16": 2.0**-24, "bfloat16": 2.0**-126, "float32": 2.0**-126, "float64": 2.0**-1022}
+
+
+_FAULTS = (Cause.DIFFERENT, Cause.LESS_PRECISE, Cause.UNEXPLAINED)
 
 
 @dataclass(frozen=True)
@@ -42,11 +57,14 @@ class Ruling:
         fails: whether the check fails.
         cause: why the outputs differ.
         own_error: the reference's own rounding error there, relative to the output's scale; None where unknown.
+        settled: whether framework and file were seen to agree in float64, so that the example says something all the
+            same.
     """
 
     fails: bool
     cause: Cause
     own_error: float | None = None
+    settled: bool = False
 
 
 class Arbiter:
@@ -71,14 +89,23 @@ class Arbiter:
         self._reference = reference
         self._tolerance_of = tolerance_of
         self._double_s = DOUBLE_S
+        self._urgent_s = URGENT_S
+        self._is_urgent = False
+        self._settled: dict[str, float] = {}
         self._graph = DoubleGraph(model.path)
+        self._choices_s = DOUBLE_S
+        self._choosing: dict[str, Any] = {}
         self._allowed: dict[str, float] = {}
+        self._scales: dict[str, list[float]] = {}
         self.own_error: float | None = None
 
     def suspicious(self, difference: Difference) -> bool:
         """Whether an output within its derived tolerance deserves a second look."""
         if not self._tolerance_of(difference.output).is_derived:
             return False
+        scales = self._scales.setdefault(difference.output, [])
+        if len(scales) < _SCALES:
+            scales.append(difference.scale)
         return _epsilons(difference) > self._allowed.get(difference.output, QUIET)
 
     def worth_a_look(self, difference: Difference) -> bool:
@@ -108,10 +135,13 @@ class Arbiter:
             return Ruling(True, Cause.UNEXPLAINED)
         if reference.dtype.kind in "iu" and difference.kind == "values" and self._is_tie(feeds, name, reference, value):
             return Ruling(False, Cause.TIE)
-        if reference.dtype.name in ("int8", "uint8") and difference.kind == "values" and difference.max_abs <= 1:
-            if is_quantised(self._model.graph_proto.graph, name):
-                return Ruling(False, Cause.ROUNDING)
+        one_step = reference.dtype.name in ("int8", "uint8") and difference.kind == "values" and difference.max_abs <= 1
+        if one_step and is_quantised(self._model.graph_proto.graph, name):
+            return Ruling(False, Cause.ROUNDING)
         wide = reference.dtype.name != "float64"
+        self._is_urgent = not difference.matches
+        if self._is_settled(difference):
+            return Ruling(False, Cause.ILL_CONDITIONED)
         truth = self._truth(feeds, name) if wide else None
         own = _relative(truth, reference)
         self.own_error = max(own or 0.0, self.own_error or 0.0) if own is not None else self.own_error
@@ -122,17 +152,35 @@ class Arbiter:
         if difference.kind == "shape":
             return self._rule_on_shape(feeds, name, reference, value, truth, graph)
         wrong = _wrong(difference, reference, value)
-        cause = judge(Evidence(reference, value, truth, graph), wrong)
+        evidence = Evidence(reference, value, truth, graph, usual_scale=self._usual_scale(name))
+        cause = judge(evidence, wrong)
         if cause in (Cause.UNEXPLAINED, Cause.LESS_PRECISE, Cause.ROUNDING):
-            moved = self._nudged(feeds, name)
-            cause = judge(Evidence(reference, value, truth, graph, moved), wrong) if moved else cause
+            evidence = replace(evidence, nudged=self._nudged(feeds, name))
+            cause = judge(evidence, wrong)
+        if cause in (Cause.UNEXPLAINED, Cause.LESS_PRECISE):
+            for rounded in self._rounded(feeds, name):
+                evidence = replace(evidence, nudged=[*evidence.nudged, rounded])
+                cause = judge(evidence, wrong)
+                if cause not in (Cause.UNEXPLAINED, Cause.LESS_PRECISE):
+                    break
+        if cause in _FAULTS and self._is_free_choice(feeds, difference, reference, wrong):
+            return Ruling(False, Cause.TIE, own)
         if difference.matches:
             fails = cause in (Cause.DIFFERENT, Cause.LESS_PRECISE)
             if not fails:
                 self._allow(difference)
         else:
             fails = cause not in (Cause.ILL_CONDITIONED, Cause.ROUNDING)
-        return Ruling(fails, cause, own)
+        settled = not fails and agree_in_double(evidence, wrong)
+        if settled and difference.kind == "values":
+            self._settled[name] = max(self._settled.get(name, 0.0), _epsilons(difference))
+        return Ruling(fails, cause, own, settled)
+
+    def _is_settled(self, difference: Difference) -> bool:
+        """Whether time for float64 is over, after it settled larger differences of this output as rounding."""
+        if self._time_left() > 0 or difference.kind != "values":
+            return False
+        return 0 < _epsilons(difference) <= self._settled.get(difference.output, 0.0)
 
     def _is_padding(self, feeds: Arrays, difference: Difference, reference: np.ndarray, value: np.ndarray) -> bool:
         """Whether the outputs differ only where they stand for padding."""
@@ -152,6 +200,32 @@ class Arbiter:
         if len(found) < 2:
             return False
         return is_tie(choice, found[choice.values], found[choice.indices], reference, value)
+
+    def _is_free_choice(self, feeds: Arrays, difference: Difference, reference: np.ndarray, wrong: np.ndarray) -> bool:
+        """Whether the outputs differ in what follows from choosing one of several equals."""
+        if reference.dtype.kind not in "fiu" or self._choices_s <= 0:
+            return False
+        started = time.monotonic()
+        try:
+            others = self._other_choices(feeds, difference.output)
+        finally:
+            self._choices_s -= time.monotonic() - started
+        allowed = difference.atol + difference.rtol * np.abs(reference.astype(np.float64))
+        return is_free(reference, others, wrong, allowed)
+
+    def _other_choices(self, feeds: Arrays, name: str) -> list[np.ndarray]:
+        """The file's output where its TopK nodes choose others among equals."""
+        try:
+            if name not in self._choosing:
+                self._choosing[name] = None
+                model = free_choices(self._model.graph_proto, name)
+                if model is not None:
+                    self._choosing[name] = open_session(model, self._model.path.resolve().parent)
+            session = self._choosing[name]
+            return [] if session is None else [session.run([name], dict(feeds))[0] for _ in range(CHOICES)]
+        except Exception:  # no verdict
+            self._choosing[name] = None
+            return []
 
     def _is_strict(self, difference: Difference, reference: np.ndarray) -> bool:
         """Whether a tolerance given in numbers is below ordinary rounding: numpy's rule is meant then."""
@@ -188,31 +262,60 @@ class Arbiter:
         if truth is not None and graph is not None and truth.shape != graph.shape:
             return Ruling(True, Cause.DIFFERENT)
         shapes = {other.shape for other in self._nudged(feeds, name)} | ({truth.shape} if truth is not None else set())
+        if shapes <= {reference.shape}:
+            shapes |= {other.shape for other in self._rounded(feeds, name)}
         if value.shape in shapes or (shapes - {reference.shape}):
             return Ruling(False, Cause.ILL_CONDITIONED)
         return Ruling(True, Cause.UNEXPLAINED)
 
     def _truth(self, feeds: Arrays, name: str) -> np.ndarray | None:
-        """The framework's output in float64. The twin is made once per model, for all of its variants."""
+        """The framework's output in float64."""
+        double = self._double()
+        outputs = self._timed(lambda: double(feeds)) if double is not None else None
+        return None if outputs is None else outputs.get(name)
+
+    def _double(self) -> Double | None:
+        """The model's twin in float64, made once for all of its variants."""
         memo = self._model.source.memo
         if "in_double" not in memo:
             memo["in_double"] = self._timed(lambda: self._model.source.in_double(self._model.signature))
-        double = memo["in_double"]
-        outputs = self._timed(lambda: double(feeds)) if double is not None else None
-        return None if outputs is None else outputs.get(name)
+        double: Double | None = memo["in_double"]
+        return double
+
+    def _rounded(self, feeds: Arrays, name: str) -> Iterator[np.ndarray]:
+        """The framework's output where every operation rounds another way."""
+        double = self._double()
+        if not isinstance(double, RoundingDouble):
+            return
+        for seed in range(ROUNDINGS):
+            outputs = self._timed(partial(double.rounded, feeds, seed))
+            if outputs is None:
+                return
+            yield outputs[name]
+
+    def _usual_scale(self, name: str) -> float:
+        scales = self._scales.get(name)
+        return float(np.median(scales)) if scales else 0.0
 
     def _graph_value(self, feeds: Arrays, name: str) -> np.ndarray | None:
         outputs = self._timed(lambda: self._graph.run(feeds))
         return None if outputs is None else outputs.get(name)
 
     def _timed(self, work: Callable[[], _T]) -> _T | None:
-        if self._double_s <= 0:
+        if self._time_left() <= 0:
             return None
         started = time.monotonic()
         try:
             return work()
         finally:
-            self._double_s -= time.monotonic() - started
+            spent = time.monotonic() - started
+            if self._double_s > 0:
+                self._double_s -= spent
+            else:
+                self._urgent_s -= spent
+
+    def _time_left(self) -> float:
+        return max(self._double_s, self._urgent_s if self._is_urgent else 0.0)
 
     def _nudged(self, feeds: Arrays, name: str) -> list[np.ndarray]:
         found = []
@@ -226,8 +329,8 @@ class Arbiter:
 
 def _epsilons(difference: Difference) -> float:
     """The largest error in epsilons of the output's scale; 0 where neither is a float's."""
-    unit = EPSILON.get(difference.dtype, 0.0) * difference.scale
-    return difference.max_abs / unit if unit else 0.0
+    eps = EPSILON.get(difference.dtype, 0.0)
+    return difference.max_abs / max(eps * difference.scale, _UNDERFLOW[difference.dtype]) if eps else 0.0
 
 
 def _wrong(difference: Difference, reference: np.ndarray, value: np.ndarray) -> np.ndarray:

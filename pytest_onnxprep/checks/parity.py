@@ -24,7 +24,7 @@ FINDING = ParityError
 _TWICE = 2
 #: Random examples from which half are drawn towards larger errors.
 _CLIMB = 200
-#: A share of ill-conditioned examples beyond which nothing can be said.
+#: A share of ill-conditioned examples, other than those that float64 settled, beyond which nothing can be said.
 _TOO_MANY = 0.5
 
 
@@ -154,10 +154,10 @@ def _passed(run: ParityRun) -> CheckResult:
     tried = f"; sizes tried: {coverage(run.signature, progress.tried)}" if figures["sizes_tried"] else ""
     if progress.stopped_early:
         tried += f"; stopped after {run.case.max_s:.0f} s"
-    if progress.ill_conditioned > _TOO_MANY * progress.examples:
+    if progress.unsettled > _TOO_MANY * progress.examples:
         return CheckResult(
             Verdict.INCONCLUSIVE,
-            f"{progress.ill_conditioned} of {progress.examples} examples are ill-conditioned: the framework's own "
+            f"{progress.unsettled} of {progress.examples} examples are ill-conditioned: the framework's own "
             f"answer moves as far as the file's when the input moves by a rounding error; the first: "
             f"{progress.first_ill_conditioned}. Give inputs the model is made for (TensorSpec(low=, high=), samples=)"
             f"{refused}{tried}",

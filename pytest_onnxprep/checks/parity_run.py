@@ -48,6 +48,7 @@ class Progress:
     examples: int = 0
     refused: int = 0
     ill_conditioned: int = 0
+    unsettled: int = 0
     first_refusal: str = ""
     first_ill_conditioned: str = ""
     max_abs: float = 0.0
@@ -92,9 +93,10 @@ class Progress:
                 self.worst_ratio = difference.max_abs / difference.scale
                 self.worst_example = example
 
-    def note_ill_conditioned(self, example: Example) -> None:
-        """Count an example that is outside its tolerance for no fault of the file."""
+    def note_ill_conditioned(self, example: Example, *, settled: bool) -> None:
+        """Count an example that is outside its tolerance for no fault of the file; ``settled`` if float64 proved it."""
         self.ill_conditioned += 1
+        self.unsettled += not settled
         self.first_ill_conditioned = self.first_ill_conditioned or str(example)
 
 
@@ -161,6 +163,7 @@ class ParityRun:
             return Failure(example, feeds, expected, comparison)
         look = look or self.arbiter.suspicious
         questioned = ill = False
+        settled = True
         for index, difference in enumerate(comparison.differences):
             if difference.matches and not look(difference):
                 continue
@@ -172,9 +175,10 @@ class ParityRun:
                     others = comparison.differences[:index] + comparison.differences[index + 1 :]
                     comparison = replace(comparison, differences=(differs, *others))
                 return Failure(example, feeds, expected, comparison, ruling=ruling)
-            ill = ill or (not difference.matches and ruling.cause in _MOVED)
+            if not difference.matches and ruling.cause in _MOVED:
+                ill, settled = True, settled and ruling.settled
         if counted and ill:
-            self.progress.note_ill_conditioned(example)
+            self.progress.note_ill_conditioned(example, settled=settled)
         if counted and not questioned:
             self.progress.note_unquestioned(example, comparison)
         return None

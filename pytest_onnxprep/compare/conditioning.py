@@ -27,6 +27,10 @@ LOST = 64
 LOST_EPSILONS = 256
 
 
+#: The largest number of every float dtype that has float64 beside it.
+LARGEST = {"float16": 65504.0, "bfloat16": 3.3895313892515355e38, "float32": 3.4028234663852886e38}
+
+
 class Cause(Enum):
     """Why two outputs differ."""
 
@@ -48,7 +52,9 @@ class Evidence:
         actual: ONNX Runtime's output.
         expected_double: the framework's output in float64, or None.
         actual_double: the graph's output in float64, or None.
-        nudged: the framework's outputs on nudged inputs.
+        nudged: the framework's outputs on nudged inputs, or rounded another way.
+        usual_scale: the largest magnitude of this output in an ordinary example: an error that is small beside it is
+            no loss of precision, though the output of this example be tiny.
     """
 
     expected: np.ndarray
@@ -56,6 +62,7 @@ class Evidence:
     expected_double: np.ndarray | None = None
     actual_double: np.ndarray | None = None
     nudged: Sequence[np.ndarray] = ()
+    usual_scale: float = 0.0
 
 
 def judge(evidence: Evidence, wrong: np.ndarray) -> Cause:
@@ -69,8 +76,8 @@ def judge(evidence: Evidence, wrong: np.ndarray) -> Cause:
         ``DIFFERENT`` and ``LESS_PRECISE`` are the file's fault; ``UNEXPLAINED`` is where nothing speaks for rounding.
     """
     expected, actual = _wide(evidence.expected), _wide(evidence.actual)
-    truth = _same_shape(evidence.expected_double, expected)
-    graph = _same_shape(evidence.actual_double, expected)
+    truth = _same_shape(evidence.expected_double, evidence.expected)
+    graph = _same_shape(evidence.actual_double, evidence.expected)
     eps = EPSILON.get(evidence.expected.dtype.name, 0.0)
     error = distance(actual, expected)
     own = np.zeros_like(error) if truth is None else distance(expected, truth)
@@ -90,8 +97,23 @@ def judge(evidence: Evidence, wrong: np.ndarray) -> Cause:
         return Cause.ILL_CONDITIONED
     if truth is None or graph is None:
         return Cause.UNEXPLAINED
-    lost = (error > LOST * moved) & (error > LOST_EPSILONS * eps * _scale(expected))
+    lost = (error > LOST * moved) & (error > LOST_EPSILONS * eps * max(_scale(expected), evidence.usual_scale))
     return Cause.LESS_PRECISE if _most(lost, wrong) else Cause.ROUNDING
+
+
+def agree_in_double(evidence: Evidence, wrong: np.ndarray) -> bool:
+    """Whether framework and file are known to be the same in float64, whatever rounding makes of them.
+
+    Args:
+        evidence: the output.
+        wrong: the elements in question.
+    """
+    truth = _same_shape(evidence.expected_double, evidence.expected)
+    graph = _same_shape(evidence.actual_double, evidence.expected)
+    if truth is None or graph is None:
+        return False
+    eps = EPSILON.get(evidence.expected.dtype.name, 0.0)
+    return bool(np.all(distance(graph, truth)[wrong] <= CONSTANT_ROUNDING * eps * _scale(truth)))
 
 
 def distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -129,4 +151,8 @@ def _wide(array: np.ndarray) -> np.ndarray:
 
 
 def _same_shape(array: np.ndarray | None, other: np.ndarray) -> np.ndarray | None:
-    return _wide(array) if array is not None and array.shape == other.shape else None
+    """Float64, where it is of the shape of ``other``; infinite where that dtype has no such number."""
+    if array is None or array.shape != other.shape:
+        return None
+    wide, largest = _wide(array), LARGEST.get(other.dtype.name, np.inf)
+    return np.where(np.abs(wide) > largest, np.copysign(np.inf, wide), wide)

@@ -78,6 +78,15 @@ CATALOG: dict[str, ExporterInfo] = {
             "",
             ("tensorflow", "keras", "tf2onnx", "onnx", "numpy"),
         ),
+        ExporterInfo(
+            "jax2onnx",
+            "pytest_onnxprep.exporters.jax2onnx",
+            ("jax",),
+            (17, 26),
+            23,
+            "asked for less, jax2onnx writes nodes that the opset does not have, reductions and Shape among them",
+            ("jax", "jaxlib", "jax2onnx", "flax", "equinox", "onnx", "onnx-ir", "numpy"),
+        ),
         ExporterInfo("none", "pytest_onnxprep.exporters.none", ("onnx",), (1, 10_000), None, "", ("onnx",)),
     )
 }
@@ -88,11 +97,12 @@ _PREFERENCE = {
     "transformers": ("dynamo", "torchscript"),
     "keras": ("tf2onnx",),
     "tensorflow": ("tf2onnx",),
+    "jax": ("jax2onnx",),
     "onnx": ("none",),
 }
 
 #: Exporter names of the design that a later version brings.
-_LATER = {"keras": "tf2onnx", "jax2onnx": "none, with artifact="}
+_LATER = {"keras": "tf2onnx"}
 
 
 def find(name: str) -> ExporterInfo:

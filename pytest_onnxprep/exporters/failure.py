@@ -41,12 +41,32 @@ _HINTS = (
         "to ONNX opset version",
         "Ask for a newer opset, try exporter='dynamo', or rewrite that part of the model with other operators.",
     ),
+    (
+        "Attempted boolean conversion of traced array",
+        "The code branches on values (`if x.sum() > 0`), which a graph cannot: use jnp.where or jax.lax.cond.",
+    ),
+    (
+        "is inconclusive",
+        "The code decides on a size, and the declared range leaves both answers open: narrow it in dims=, write that "
+        "part for all sizes, or declare the dim with one size.",
+    ),
+    (
+        "No plugins registered for primitive",
+        "jax2onnx has no translation of this primitive: rewrite that part of the model with other operations.",
+    ),
+    (
+        "_DynamicDimSentinel",
+        "jax2onnx cannot compute with the size of an array made from a dynamic size (jnp.arange(x.shape[0])): use "
+        "jax.lax.iota, or declare the dim with one size.",
+    ),
     ("input size not accessible", "The operator needs that size as a number: declare the dim with a fixed size."),
 )
 
 #: How torch.export tells, once its axes are named, of a size it made a number.
 _FIXED = re.compile(r"tracing inferred a static shape of (\d+) for dimension (.+? \(input '[^']*', axis \d+\))")
 _MOST_REASONS = 5
+#: JAX's name for what the plugin itself declared.
+_JAX_SCOPE = re.compile(r"Using symbolic scope \d+ created at .*? with constraints:")
 
 
 def export_failed(info: ExporterInfo, job: ExportJob, error: Exception, chatter: Chatter) -> ExportFailed:
@@ -125,7 +145,7 @@ def reasons(notes: Mapping[str, Any]) -> str:
 
 def _told(error: Exception, job: ExportJob) -> tuple[str, str]:
     """The kind of the error and its text, without torch's own preface."""
-    text = plain(str(error)).strip()
+    text = _JAX_SCOPE.sub("as declared:", plain(str(error)).strip())
     found = _TORCH_SUMMARY.search(text)
     kind, text = (found[1].rpartition(".")[2], found[2]) if found else (type(error).__name__, text)
     inputs = job.signature.inputs

@@ -32,8 +32,6 @@ _FREE: dict[str, Callable[[Shape, Rng, Any], Any]] = {
     "large": lambda shape, rng, wide: rng.standard_normal(shape, dtype=wide) * wide(10),
     "huge": lambda shape, rng, wide: rng.standard_normal(shape, dtype=wide) * wide(1e3),
 }
-#: Rounding and multiplying make zeros with a sign, on which a branch or an infinity may hang: those are special values.
-_ROUNDED = frozenset({"ties", "halves", "steps", "sparse"})
 _SPECIAL = {
     "special": (np.nan, np.inf, -np.inf, 0.0, -0.0),
     "nan": (np.nan,),
@@ -54,10 +52,8 @@ def float_values(recipe: str, spec: TensorSpec, shape: Shape, rng: Rng, wide: An
     if recipe in _SPECIAL:
         return _sprinkled(np.asarray(rng.standard_normal(shape, dtype=wide)), _SPECIAL[recipe], rng)
     if spec.low is None and spec.high is None:
-        values = _FREE[recipe if recipe in _FREE else "normal"](shape, rng, wide)
-    else:
-        values = np.clip(_bound(recipe, *_ends(spec), shape, rng, wide), spec.low, spec.high)
-    return values + wide(0) if recipe in _ROUNDED else values
+        return _FREE[recipe if recipe in _FREE else "normal"](shape, rng, wide)
+    return np.clip(_bound(recipe, *_ends(spec), shape, rng, wide), spec.low, spec.high)
 
 
 def _bound(recipe: str, low: float, high: float, shape: Shape, rng: Rng, wide: Any) -> Any:

@@ -121,6 +121,11 @@ def metadata(graph: Graph, index: int) -> tuple[str, str]:
     return layer, source_line(mine[-1][0], int(mine[-1][1]), mine[-1][2]) if mine else ""
 
 
+def layer_of(seen: Observation, index: int) -> str:
+    """The layer that the exporter's metadata or a node's name tells."""
+    return metadata(seen.graph, index)[0] or _path_in_name(seen.graph, index, seen.trace)
+
+
 def _places(seen: Observation, missing: Missing, index: int) -> list[int]:
     """The framework's counterparts of what a node reads; of what those were made from where there are none."""
     graph = seen.graph

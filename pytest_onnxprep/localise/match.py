@@ -107,7 +107,7 @@ class Pool:
             return Match(place, error, made.shape == other.shape, False, strong)
         if not (self.layouts or weights) or made.is_plain:
             return None
-        for axes in _orders(array.ndim, weights):
+        for axes in layout_orders(array.ndim, weights):
             shape = tuple(array.shape[axis] for axis in axes)
             if shape != other.shape:
                 continue
@@ -169,7 +169,7 @@ def _is_telling(made: Digest) -> bool:
     return made.size >= _FEW and not made.is_plain
 
 
-def _orders(rank: int, weights: bool) -> Iterator[tuple[int, ...]]:
+def layout_orders(rank: int, weights: bool = False) -> Iterator[tuple[int, ...]]:
     """Orders of axes to try: channels first and last for values, any for the small ranks of weights."""
     if weights and rank <= _FEW:
         yield from (order for order in permutations(range(rank)) if order != tuple(range(rank)))

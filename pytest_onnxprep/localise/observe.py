@@ -14,7 +14,10 @@ from pytest_onnxprep.sources.trace import Trace
 
 _FEW = 4
 #: Operators that reshape without computing: only an equal shape says that they did it right.
-_SHAPERS = frozenset({"Reshape", "Squeeze", "Unsqueeze", "Flatten"})
+SHAPERS = frozenset({"Reshape", "Squeeze", "Unsqueeze", "Flatten"})
+#: Operators that may well write what they read.
+_MOVERS = SHAPERS | {"Transpose", "Identity", "Expand", "Cast", "Slice", "Gather", "Concat", "Tile", "Split"}
+_BODIES = frozenset({"Loop", "Scan", "If"})
 
 
 @dataclass
@@ -30,6 +33,7 @@ class Observation:
         seen: tensors that were looked at.
         refusals: node -> why ONNX Runtime did not run it.
         why: what could not be looked at.
+        aligned: tensor -> its place in the framework's values, known from an example on which it is right.
     """
 
     graph: Graph
@@ -40,16 +44,34 @@ class Observation:
     seen: set[str] = field(default_factory=set)
     refusals: dict[int, str] = field(default_factory=dict)
     why: str = ""
+    aligned: dict[str, int] = field(default_factory=dict)
 
     def proven(self, index: int) -> bool:
         """Whether a node's result is one of the framework's, and hardly by chance."""
         node = self.graph.nodes[index]
         found = [self.matches[name] for name in node.output if name in self.matches]
-        if node.op_type in _SHAPERS:
+        if node.op_type in SHAPERS:
             return any(match.strong and match.same_shape for match in found)
         if node.op_type == "Transpose" and self._moves_nothing(index):
             return False
+        if node.op_type in _BODIES:  # what a body passes on unchanged says nothing of what it computes
+            through = {self.matches[name].place for name in self.graph.reads[index] if name in self.matches}
+            if any(name in self.computed and name not in self.matches for name in node.output):
+                return False
+            return any(match.strong and match.place not in through for match in found)
         return any(match.strong for match in found)
+
+    def firm(self, index: int) -> bool:
+        """Whether a node's result is one of the framework's that is not simply what the node read."""
+        node = self.graph.nodes[index]
+        if not self.proven(index):
+            return False
+        if node.op_type in _MOVERS:
+            return True
+        read = {self.matches[name].place for name in self.graph.reads[index] if name in self.matches}
+        return any(
+            self.matches[n].strong and self.matches[n].place not in read for n in node.output if n in self.matches
+        )
 
     def sizing(self) -> set[int]:
         """Nodes that compute with sizes; what they look up in weights is no size any more."""
@@ -65,7 +87,7 @@ class Observation:
         """Whether a node only reshapes what is right, into a rank in which the framework never has it."""
         node = self.graph.nodes[index]
         match = self.matches.get(node.output[0])
-        if node.op_type not in _SHAPERS or match is None or not match.strong:
+        if node.op_type not in SHAPERS or match is None or not match.strong:
             return False
         if node.op_type != "Reshape":
             return True

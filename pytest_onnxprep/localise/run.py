@@ -20,6 +20,7 @@ from pytest_onnxprep.localise.match import Pool
 from pytest_onnxprep.localise.observe import Observation, observe, output_error
 from pytest_onnxprep.localise.optimiser import optimiser_suspect
 from pytest_onnxprep.localise.probe import Probe
+from pytest_onnxprep.localise.repair import Repair
 from pytest_onnxprep.localise.result import Localisation
 from pytest_onnxprep.localise.shapes import shape_culprit
 from pytest_onnxprep.localise.subgraph import write_subgraph
@@ -34,6 +35,7 @@ _TOLERANCE, _HALF_TOLERANCE, _LOOSEST = 1.5e-5, 5e-3, 5e-4
 _ROOM = 10
 #: ONNX's numbers of float16 and bfloat16.
 _HALF = (10, 16)
+_REPAIR_S = 2.5
 _CHANNELS_MOVE = ("keras", "tensorflow")
 
 
@@ -116,6 +118,9 @@ class _Search:
         failing = self._failing(said)
         found = suspects(seen, failing, self._diverged(seen, tolerance))
         chosen, hint = self._choose(seen, probe, found, said)
+        if said.blame != KERNEL and not (hint and seen.refusals):
+            mended = self._repair(seen, probe, found, chosen, failing)
+            chosen, hint = (chosen, hint) if mended in (None, chosen) else (mended, "")
         limits = "; ".join(filter(None, (trace.why, seen.why)))
         if said.blame == KERNEL:
             chosen = kernel_suspect(probe, chosen, found, self.deadline)
@@ -128,6 +133,20 @@ class _Search:
         if chosen is None:
             return None, ""
         return shape_culprit(seen, probe, chosen)
+
+    def _repair(
+        self, seen: Observation, probe: Probe, found: list[Suspect], chosen: int | None, failing: list[str]
+    ) -> int | None:
+        ends = [self.graph.producer[name] for name in failing if name in self.graph.producer]
+        starts = [*seen.refusals, *([] if chosen is None else [chosen])] or ends[:1]
+        until = min(self.deadline, time.monotonic() + _REPAIR_S)
+        layouts = self.model.source.framework in _CHANNELS_MOVE
+        repair = Repair(seen, probe, self.expected, failing, self._whole, until, layouts)
+        mended = repair.culprit(dict.fromkeys([*starts, *(suspect.index for suspect in found)]))
+        return ends[0] if mended is None and chosen is None and ends else mended
+
+    def _whole(self, places: frozenset[int]) -> Mapping[int, np.ndarray]:
+        return self._trace(places).whole
 
     def _told(
         self, seen: Observation, missing: Missing, probe: Probe, chosen: int, said: Opinions, known: Localisation
@@ -190,11 +209,13 @@ class _Search:
         half = any(value.type.tensor_type.elem_type in _HALF for value in self.graph.proto.graph.value_info)
         half = half or any(array.dtype.itemsize == 2 for array in self.expected.values())
         least = _HALF_TOLERANCE if half else _TOLERANCE
-        noise = 0.0
+        noise, error = 0.0, 1.0
         if said.plain:
             with suppress(Exception):
                 noise = output_error(said.plain, self.model.run(self.feeds))
-        return float(np.clip(_ROOM * noise, least, max(least, _LOOSEST)))
+                error = output_error(self.expected, said.plain)
+        # An optimisation may also undo the fault: what is a fault at the outputs is no rounding before them.
+        return float(np.clip(min(_ROOM * noise, error / _ROOM), least, max(least, _LOOSEST)))
 
     def _failing(self, said: Opinions) -> list[str]:
         if not said.plain:
@@ -212,7 +233,9 @@ class _Search:
             probe = Probe(self.graph, self.folder, dict(self.good_feeds), self.deadline)
             pool = Pool(trace, layouts=self.model.source.framework in _CHANNELS_MOVE)
             good = observe(probe, trace, pool, tolerance)
-            return {name for name, match in good.matches.items() if match.strong and name not in seen.matches}
+            telling = {name: match.place for name, match in good.matches.items() if match.strong}
+            seen.aligned.update(telling)
+            return {name for name in telling if name not in seen.matches}
         return set()
 
     def _optimiser(self, said: Opinions) -> Localisation:

@@ -49,7 +49,7 @@ def shape_culprit(seen: Observation, probe: Probe, index: int) -> tuple[int, str
     if right is None and data is not None and node.op_type in ("Reshape", "Expand"):
         right = _right_shape(seen, data, shape, node.op_type, bool(refusal))
     producer = seen.graph.producer.get(node.input[slot])
-    computed = producer is not None and producer not in seen.graph.constant
+    computed = producer is not None and seen.graph.nodes[producer].op_type != "Constant"
     if right is None:
         return (producer if computed and refusal and producer is not None else index), ""
     hint = f"asks for shape {shape.tolist()} where the framework has {list(right)}"
@@ -124,7 +124,7 @@ def _behind(graph: Graph, asker: int, producer: int, shape: np.ndarray, right: t
         return producer
     name = node.input[wrong[0]]
     current = producer
-    while name in graph.producer and graph.producer[name] not in graph.constant:
+    while name in graph.producer and graph.nodes[graph.producer[name]].op_type != "Constant":
         current = graph.producer[name]
         if graph.nodes[current].op_type not in _PASSING:
             break

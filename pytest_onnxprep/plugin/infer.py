@@ -13,10 +13,12 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from pytest_onnxprep.sources.live_code import names_of
 from pytest_onnxprep.sources.recognise import framework_of, framework_of_type
 
 #: Top-level packages, most telling first: a Keras factory also mentions tensorflow, a Transformers one also torch.
-_PACKAGES = ("transformers", "keras", "tensorflow", "torch")
+_PACKAGES = ("transformers", "keras", "tensorflow", "torch", "jax")
+_OF_JAX = MappingProxyType(dict.fromkeys(("jaxlib", "flax", "equinox", "eqx", "nnx", "linen", "jnp"), "jax"))
 _LIMIT = 200
 
 
@@ -38,11 +40,11 @@ def _of_annotation(function: Callable[..., Any]) -> str | None:
     if isinstance(returns, type):
         return framework_of_type(returns) or _of_package(returns.__module__)
     if isinstance(returns, str):
-        return _of_package(returns.strip("\"'"), aliases={"tf": "tensorflow", "nn": "torch"})
+        return _of_package(returns.strip("\"'"), aliases={**_OF_JAX, "tf": "tensorflow", "nn": "torch"})
     return None
 
 
-def _of_package(dotted: str, aliases: Mapping[str, str] = MappingProxyType({})) -> str | None:
+def _of_package(dotted: str, aliases: Mapping[str, str] = _OF_JAX) -> str | None:
     top = dotted.partition(".")[0]
     top = aliases.get(top, top)
     return top if top in _PACKAGES else None
@@ -65,11 +67,12 @@ def _of_code(function: Callable[..., Any]) -> str | None:
         code = getattr(inspect.unwrap(value) if callable(value) else value, "__code__", None)
         if code is None:
             continue
+        loaded = names_of(code)[0]
         for name in _names(code):
             kind = _of_package(name)
             if kind is not None:
                 found.add(kind)
-            referenced = value.__globals__.get(name)
+            referenced = value.__globals__.get(name) if name in loaded else None  # the nn of jax.nn is no global
             if referenced is not None:
                 queue.append(referenced)
         queue += _local_imports(code)

@@ -6,7 +6,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -24,11 +24,22 @@ Arrays = dict[str, np.ndarray]
 Double = Callable[[Feeds], Arrays | None]
 
 
+@runtime_checkable
+class RoundingDouble(Protocol):
+    """A `Double` that can also round every operation as the model's own precision might."""
+
+    def __call__(self, feeds: Feeds) -> Arrays | None:
+        """In float64."""
+
+    def rounded(self, feeds: Feeds, seed: int) -> Arrays | None:
+        """Rounded at random; 0 makes zero of every number below the smallest normal one."""
+
+
 class Source(ABC):
     """A model in its own framework: the reference every ONNX file is held to.
 
     Attributes:
-        framework: ``torch``, ``transformers``, ``keras``, ``tensorflow`` or ``onnx``.
+        framework: ``torch``, ``transformers``, ``keras``, ``tensorflow``, ``jax`` or ``onnx``.
         label: the model as a person would call it, for messages.
         model: the user's object, untouched.
     """

@@ -139,5 +139,5 @@ def is_plain(cls: type) -> bool:
         return False
     if issubclass(cls, (type, BaseException)) or origin_of(cls.__module__) is not Origin.USER:
         return False
-    frameworks = ("torch", "keras", "tensorflow", "transformers", "numpy")
+    frameworks = ("torch", "keras", "tensorflow", "transformers", "numpy", "jax", "jaxlib", "flax", "equinox")
     return not any(base.__module__.partition(".")[0] in frameworks for base in cls.__mro__)

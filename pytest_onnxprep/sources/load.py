@@ -12,7 +12,7 @@ from typing import Any
 
 from pytest_onnxprep.errors import OnnxPrepError, SourceError
 from pytest_onnxprep.sources.base import Source
-from pytest_onnxprep.sources.recognise import ACCEPTED, framework_of, not_yet
+from pytest_onnxprep.sources.recognise import ACCEPTED, framework_of, not_yet, uses_jax
 
 #: framework -> (module, function that makes the Source, extra that installs it)
 _LOADERS = {
@@ -20,6 +20,7 @@ _LOADERS = {
     "transformers": ("pytest_onnxprep.sources.transformers_model", "load", "transformers"),
     "keras": ("pytest_onnxprep.sources.keras_model", "load", "tensorflow"),
     "tensorflow": ("pytest_onnxprep.sources.tensorflow_function", "load", "tensorflow"),
+    "jax": ("pytest_onnxprep.sources.jax_function", "load", "jax"),
     "onnx": ("pytest_onnxprep.sources.onnx_file", "OnnxFileSource", ""),
 }
 
@@ -44,12 +45,14 @@ def load_source(value: Any, *, base: Path | None = None) -> Source:
         later = not_yet(value)
         hint = f"this version does not read {value.suffix} files: {later}" if later else f"accepted: {ACCEPTED}"
         raise SourceError(f"source {str(value)!r} is no model file that is known here; {hint}")
+    if framework is None and callable(value) and _required_parameters(value) and uses_jax(value):
+        framework = "jax"  # a factory takes nothing: this is the model itself
     if framework is None and callable(value):
         factory = value
         value = _call(factory)
         if isinstance(value, (str, os.PathLike)):
             return load_source(value, base=base)
-        framework = framework_of(value)
+        framework = framework_of(value) or ("jax" if callable(value) and uses_jax(value) else None)
         if framework is None:
             raise SourceError(
                 f"factory {describe(factory)} returned {type(value).__module__}.{type(value).__qualname__}, "

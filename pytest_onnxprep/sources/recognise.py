@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import types
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,28 @@ _CLASSES: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
             ("tensorflow.python.eager.polymorphic_function.concrete_function", "ConcreteFunction"),
         ),
     ),
+    (
+        "jax",
+        (
+            ("jaxlib._jax", "PjitFunction"),
+            ("flax.nnx.module", "Module"),
+            ("flax.linen.module", "Module"),
+            ("equinox._module._module", "Module"),
+        ),
+    ),
 )
+
+#: Kinds of objects of JAX's libraries, which each are treated in their own way.
+_KINDS = {
+    "jitted": ("jaxlib._jax", "PjitFunction"),
+    "nnx": ("flax.nnx.module", "Module"),
+    "linen": ("flax.linen.module", "Module"),
+    "equinox": ("equinox._module._module", "Module"),
+    "param": ("flax.nnx.variablelib", "Param"),
+}
+#: Whose functions are JAX's.
+JAX_PACKAGES = frozenset({"jax", "jaxlib", "flax", "equinox", "optax", "haiku"})
+_MOST_LOOKED_AT = 200
 
 #: Sources the design names that this version does not take, with what to do meanwhile.
 _LATER = {
@@ -30,7 +53,8 @@ _LATER = {
 
 ACCEPTED = (
     "a zero-argument factory, a torch.nn.Module, a Transformers model or its folder, a Keras 3 model or a "
-    ".keras/.h5 file, a tf.function with an input signature, a SavedModel folder, an .onnx file"
+    ".keras/.h5 file, a tf.function with an input signature, a SavedModel folder, a function made by jax.jit or whose "
+    "code uses jax, a Flax nnx module, a Flax linen pair (module, variables), an Equinox module, an .onnx file"
 )
 
 
@@ -41,6 +65,56 @@ def framework_of_type(cls: type) -> str | None:
         if any(mark in bases for mark in marks):
             return framework
     return None
+
+
+def is_class(value: Any, kind: str) -> bool:
+    """Whether a value is of one of the kinds above: ``jitted``, ``nnx``, ``linen``, ``equinox``, ``param``."""
+    return any((base.__module__, base.__name__) == _KINDS[kind] for base in type(value).__mro__)
+
+
+def uses_jax(function: Any) -> bool:
+    """Whether a callable is JAX's, or the user's code behind it refers to JAX: told without calling it.
+
+    Followed are what it wraps and binds, its closure, the globals and imports it names, and the user's own functions
+    among these.
+    """
+    from pytest_onnxprep.sources.live_code import names_of, runs_user_code
+
+    queue: list[Any] = [function]
+    seen: set[int] = set()
+    while queue and len(seen) < _MOST_LOOKED_AT:
+        value = queue.pop(0)
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        named = value.__name__ if isinstance(value, types.ModuleType) else type(value).__module__
+        if _top(named) in JAX_PACKAGES or _top(getattr(value, "__module__", "")) in JAX_PACKAGES:
+            return True
+        if framework_of_type(value if isinstance(value, type) else type(value)) == "jax":
+            return True
+        if isinstance(value, functools.partial):
+            queue += [value.func, *value.args, *value.keywords.values()]
+        elif isinstance(value, dict):
+            queue += value.values()
+        elif isinstance(value, (list, tuple)):
+            queue += value
+        elif isinstance(value, types.MethodType):
+            queue += [value.__self__, value.__func__]
+        elif isinstance(value, types.FunctionType):
+            cells = (cell for cell in value.__closure__ or () if cell != types.CellType())
+            queue += [cell.cell_contents for cell in cells]
+            if _top(value.__globals__.get("__name__")) in JAX_PACKAGES:
+                return True
+            if runs_user_code(value):
+                loaded, imported, _ = names_of(value.__code__)
+                if any(_top(name) in JAX_PACKAGES for name in imported):
+                    return True
+                queue += [value.__globals__[name] for name in sorted(loaded & value.__globals__.keys())]
+    return False
+
+
+def _top(dotted: Any) -> str:
+    return dotted.partition(".")[0] if isinstance(dotted, str) else ""
 
 
 def framework_of_path(path: Path) -> str | None:
@@ -64,6 +138,8 @@ def framework_of(value: Any) -> str | None:
         return framework_of_path(Path(value))
     if isinstance(value, type):
         return None
+    if isinstance(value, tuple) and len(value) == 2 and is_class(value[0], "linen"):
+        return "jax"
     return framework_of_type(type(value))
 
 

@@ -11,6 +11,7 @@ import types
 from collections.abc import Iterable
 from typing import Any
 
+from pytest_onnxprep.sources.jax_weights import linen_fields
 from pytest_onnxprep.sources.live_code import (
     annotations_of,
     file_of,
@@ -24,6 +25,7 @@ from pytest_onnxprep.sources.live_code import (
     runs_user_code,
 )
 from pytest_onnxprep.sources.module_origin import Origin, distribution_label, origin_of
+from pytest_onnxprep.sources.recognise import is_class
 from pytest_onnxprep.sources.source_tree import source_tree
 from pytest_onnxprep.sources.value_walk import Digest, ValueWalker
 
@@ -118,6 +120,13 @@ class CodeWalker(ValueWalker):
                 self.value(part)
         elif isinstance(value, types.CellType):
             self._cell(value)
+        elif is_class(value, "jitted"):  # beside the function it holds caches of this process
+            self.emit(b"jitted")
+            self.value(value.__wrapped__)  # type: ignore[attr-defined]
+        elif is_class(value, "linen"):  # its first call leaves traces in it
+            self.kind(type(value))
+            self.value(linen_fields(value))
+            self.value(getattr(value, "variables", {}) if getattr(value, "scope", None) is not None else {})
         else:
             return False
         return True

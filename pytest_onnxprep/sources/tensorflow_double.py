@@ -6,16 +6,75 @@ from typing import Any, cast
 
 import numpy as np
 
-from pytest_onnxprep.sources.base import Arrays, Double, Feeds
+from pytest_onnxprep.sources.base import Arrays, Feeds
 from pytest_onnxprep.sources.tensorflow_function import references
+from pytest_onnxprep.sources.tensorflow_rounding import add_rounding
 from pytest_onnxprep.spec.signature import Signature
 
 #: Above this no copy is made: the graph would hold it in one protocol buffer.
 _LARGEST_BYTES = 500_000_000
 _SUFFIX = "_in_double"
+#: TensorFlow's numbers for float32, float16 and bfloat16 -> their machine epsilons.
+_FLOAT = 1
+_EPSILONS = {_FLOAT: 2.0**-23, 19: 2.0**-10, 14: 2.0**-7}
 
 
-def make_double(source: Any, signature: Signature) -> Double | None:
+class TensorFlowDouble:
+    """A model's graph with every float widened.
+
+    Args:
+        graph: the widened graph.
+        inputs: names of the inputs, in the order of ``feeds``.
+        feeds: tensors of the graph.
+        fetches: likewise.
+        names: of the outputs.
+        precision: the float type of most of the model.
+    """
+
+    def __init__(
+        self, graph: Any, inputs: list[str], feeds: list[str], fetches: list[str], names: list[str], precision: int
+    ) -> None:
+        self._graph = graph
+        self._inputs = inputs
+        self._feeds, self._fetches = feeds, fetches
+        self._names = names
+        self._precision = precision
+        self._exact = self._imported(graph)
+        self._rounding: Any = None
+
+    def __call__(self, feeds: Feeds) -> Arrays | None:
+        """The outputs in float64; None where an operator has no such form."""
+        return self._run(self._exact, feeds)
+
+    def rounded(self, feeds: Feeds, seed: int) -> Arrays | None:  # noqa: ARG002 - every call rounds anew
+        """The outputs of an evaluation that rounds at random, see `tensorflow_rounding`."""
+        try:
+            if self._rounding is None:
+                graph = type(self._graph)()
+                graph.CopyFrom(self._graph)
+                add_rounding(graph, self._precision, _EPSILONS[self._precision])
+                self._rounding = self._imported(graph)
+        except Exception:  # no verdict
+            return None
+        return self._run(self._rounding, feeds)
+
+    def _run(self, function: Any, feeds: Feeds) -> Arrays | None:
+        import tensorflow as tf
+
+        try:
+            outputs = function(*[tf.convert_to_tensor(_wide(feeds[name])) for name in self._inputs])
+        except Exception:  # no verdict: whatever cannot be said in float64 is not our finding
+            return None
+        return {name: np.asarray(value) for name, value in zip(self._names, outputs, strict=True)}
+
+    def _imported(self, graph: Any) -> Any:
+        import tensorflow as tf
+
+        wrapped = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(graph, name=""), [])
+        return wrapped.prune([wrapped.graph.get_tensor_by_name(name) for name in self._feeds], self._fetches)
+
+
+def make_double(source: Any, signature: Signature) -> TensorFlowDouble | None:
     """The model's graph with every float widened, as ``feeds -> outputs``; None where it cannot be had.
 
     The traced function is frozen, every ``DT_FLOAT`` and ``DT_HALF`` of its graph becomes ``DT_DOUBLE``, weights
@@ -26,29 +85,16 @@ def make_double(source: Any, signature: Signature) -> Double | None:
         signature: input names and output names.
     """
     try:
-        function, names = _widened(source, signature)
+        return _widened(source, signature)
     except Exception:
         return None
-
-    def run(feeds: Feeds) -> Arrays | None:
-        import tensorflow as tf
-
-        try:
-            tensors = [tf.convert_to_tensor(_wide(feeds[name])) for name in signature.inputs]
-            outputs = function(*tensors)
-        except Exception:  # no verdict: whatever cannot be said in float64 is not our finding
-            return None
-        return {name: np.asarray(value) for name, value in zip(names, outputs, strict=True)}
-
-    return run
 
 
 def _wide(array: np.ndarray) -> np.ndarray:
     return array.astype(np.float64) if array.dtype.kind == "f" or array.dtype.name == "bfloat16" else array
 
 
-def _widened(source: Any, signature: Signature) -> tuple[Any, list[str]]:
-    """The widened function, positional in the order of the inputs, and the names of its outputs."""
+def _widened(source: Any, signature: Signature) -> TensorFlowDouble:
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
@@ -69,6 +115,8 @@ def _widened(source: Any, signature: Signature) -> tuple[Any, list[str]]:
     graph = cast("Any", frozen.graph.as_graph_def())
     if graph.ByteSize() > _LARGEST_BYTES:
         raise ValueError("too large")
+    kinds = [node.attr["T"].type for node in graph.node if "T" in node.attr]  # asking for a key would make it
+    kinds = [kind for kind in kinds if kind in _EPSILONS]
     # Functions are global in TensorFlow: the widened ones need names of their own.
     own = {body.signature.name for body in graph.library.function}
     for body in graph.library.function:
@@ -83,9 +131,7 @@ def _widened(source: Any, signature: Signature) -> tuple[Any, list[str]]:
         _widen_node(node)
     feeds = [tensor.name for tensor in frozen.inputs]
     fetches = [tensor.name for tensor in frozen.outputs]
-    wrapped = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(graph, name=""), [])
-    pruned = wrapped.prune([wrapped.graph.get_tensor_by_name(name) for name in feeds], fetches)
-    return pruned, names
+    return TensorFlowDouble(graph, inputs, feeds, fetches, names, max(kinds, key=kinds.count, default=_FLOAT))
 
 
 def _double(kind: int) -> int:

@@ -11,7 +11,7 @@ from pytest_onnxprep import TensorSpec, latency_budget, onnx_export, parity, siz
     dims={"batch": (1, 4), "seq": (1, 48)},
     opset=[18, 23],
 )
-@parity(atol=1e-5, rtol=1e-4)
+@parity()  # rows that are almost constant lose digits in the normalisation, in JAX too: judged in float64
 @latency_budget(p95_ms=2, at={"batch": 1, "seq": 32})
 @size_budget(mb=0.08)
 def test_attention(onnx_model):

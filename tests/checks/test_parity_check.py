@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from pytest_onnxprep.artifacts.onnx_model import OnnxModel
-from pytest_onnxprep.checks import export, parity, size
+from pytest_onnxprep.checks import arbiter, export, parity, size
 from pytest_onnxprep.checks.case import Case
 from pytest_onnxprep.errors import OnnxPrepError, ReferenceRefused, SourceError, SpecError
 from pytest_onnxprep.sources.base import Source
@@ -110,6 +110,38 @@ def test_a_difference_is_found(hold, function):
     assert found.summary
     assert "\n" not in found.summary
     json.dumps(dict(found.figures), allow_nan=True)
+
+
+def test_underflow_is_nobodys_fault(hold):
+    """Processors and kernels may make zero of what is below the smallest normal number."""
+    found = hold(lambda x: np.where(np.abs(x) < 1.2e-38, x.dtype.type(0), x), examples=300)
+
+    assert found.verdict is Verdict.PASS
+
+
+def test_precision_that_only_tiny_outputs_lose(hold):
+    """ONNX Runtime's Elu is exp(x) - 1: off by 2e-8 near zero, which is nothing beside what Elu usually returns."""
+
+    def elu(x):
+        return np.where(x > 0, x, np.expm1(np.minimum(x, 0)))
+
+    assert hold(elu, op="Elu", examples=300).verdict is Verdict.PASS
+    assert hold(elu, op="Elu", spec=TensorSpec("float32", "batch, 3", low=-1e-5, high=0)).verdict is Verdict.FAIL
+
+
+def test_when_time_for_float64_is_over(hold, monkeypatch):
+    """Differences no larger than those float64 has settled are let pass; where it settled none, they are not."""
+
+    def rough(x):
+        return (x + x.dtype.type(1e4)) - x.dtype.type(1e4)
+
+    monkeypatch.setattr(arbiter.Arbiter, "_nudged", lambda *_: [])
+    monkeypatch.setattr(arbiter, "DOUBLE_S", 0.0)
+    spec = TensorSpec("float32", "4096", low=1, high=2)
+    monkeypatch.setattr(arbiter, "URGENT_S", 0.0)
+    assert hold(rough, spec=spec).verdict is Verdict.FAIL
+    monkeypatch.setattr(arbiter, "URGENT_S", 1.0)
+    assert hold(rough, spec=spec).verdict is not Verdict.FAIL
 
 
 def test_a_difference_outside_the_declared_range_is_not_drawn(hold):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from pytest_onnxprep.compare.conditioning import Cause, Evidence, distance, judge
+from pytest_onnxprep.compare.conditioning import Cause, Evidence, agree_in_double, distance, judge
 
 EPS = 2.0**-23
 
@@ -57,6 +59,28 @@ def test_precision_the_framework_keeps():
     found = judge(of([1e-6, 2e-6], [1.1e-6, 2.1e-6], [1e-6, 2e-6], [1e-6, 2e-6]), ALL)
 
     assert found is Cause.LESS_PRECISE
+
+
+def test_a_loss_below_what_the_output_usually_is():
+    """The same loss on an output that is of magnitude 1 in every ordinary example is nobody's concern."""
+    evidence = of([1e-6, 2e-6], [1.1e-6, 2.1e-6], [1e-6, 2e-6], [1e-6, 2e-6])
+
+    assert judge(replace(evidence, usual_scale=1.0), ALL) is Cause.ROUNDING
+    assert judge(replace(evidence, usual_scale=1e-5), ALL) is Cause.LESS_PRECISE
+
+
+def test_overflow_of_the_reference():
+    """Float64 says 1e39, float32 has no such number: a framework that flushed a denormal said 0, the file infinity."""
+    assert judge(of([0, 1], [np.inf, 1], [1e39, 1], [1e39, 1]), np.array([True, False])) is Cause.ILL_CONDITIONED
+
+
+def test_agreement_in_double():
+    """However far apart in float32, an example on which both are one program in float64 says something."""
+    wrong = np.array([True, False])
+
+    assert agree_in_double(of([1, 2], [5, 2], [1.5, 2], [1.5, 2]), wrong)
+    assert not agree_in_double(of([1, 2], [5, 2], [1.5, 2], [1.6, 2]), wrong)
+    assert not agree_in_double(of([1, 2], [5, 2]), wrong)
 
 
 def test_without_float64_nothing_is_explained():

@@ -19,7 +19,6 @@ from pytest_onnxprep.exporters.catalog import CATALOG, ExporterInfo, best_for, c
     ("name", "words"),
     [
         ("torchscrip", "unknown exporter 'torchscrip'; did you mean 'torchscript'? Accepted: dynamo, torchscript,"),
-        ("jax2onnx", "not available in this version; use exporter='none, with artifact='"),
         ("keras", "not available in this version; use exporter='tf2onnx'"),
     ],
 )

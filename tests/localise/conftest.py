@@ -46,10 +46,10 @@ class Planted:
         onnx.save(proto, str(path))
         return OnnxModel(path, self.model.signature, self.model.source, self.model.variant, {})
 
-    def find(self, edit: Edit = lambda proto: None, **options: Any) -> Localisation:
+    def find(self, edit: Edit = lambda proto: None, rule: Rule = RULE, **options: Any) -> Localisation:
         """Where the search says the fault is."""
         model = self.edited(edit)
-        return localise(model, self.feeds, model.reference(self.feeds), RULE, **options)
+        return localise(model, self.feeds, model.reference(self.feeds), rule, **options)
 
     def nodes(self, op_type: str) -> list[Any]:
         """The export's nodes of one operator."""

@@ -40,8 +40,9 @@ def test_collecting_a_suite_of_marks_imports_nothing_heavy(pytester: pytest.Pyte
     pytester.makepyfile(SUITE)
     pytester.makeconftest(CONFTEST)
 
-    # Hypothesis's own plugin imports Hypothesis when pytest ends.
-    result = pytester.runpytest_subprocess("--collect-only", "-q", "-p", "no:hypothesispytest")
+    # Hypothesis's own plugin imports Hypothesis when pytest ends, that of jaxtyping (Equinox needs it) NumPy at once.
+    others = ("-p", "no:hypothesispytest", "-p", "no:jaxtyping")
+    result = pytester.runpytest_subprocess("--collect-only", "-q", *others)
 
     result.stdout.fnmatch_lines(["*test_model[[]torchscript-opset17-export]", "*test_model[[]dynamo-opset20-size]"])
     loaded = set(json.loads((pytester.path / "modules.json").read_text()))

@@ -117,3 +117,92 @@ def test_an_onnx_file(tmp_path):
 
     assert kind == "float64"
     assert error < 1e-6
+
+
+def spread(source, x, signature=X, seeds=range(16)):
+    """How far other roundings of the same program are from float64."""
+    double = source.in_double(signature)
+    feeds = {"x": np.asarray(x, np.float32)}
+    exact = double(feeds)["output"]
+    with np.errstate(invalid="ignore"):
+        return [np.abs(double.rounded(feeds, seed)["output"] - exact).max() for seed in seeds]
+
+
+def distances(x):
+    """Between rows, by their scalar products."""
+    import torch
+
+    squares = (x * x).sum(-1)
+    return torch.sqrt((squares[:, None] + squares[None] - 2 * x @ x.T).clamp(min=0))
+
+
+NORMAL = np.random.default_rng(0).standard_normal((3, 4))
+
+
+def test_rounding_shows_what_a_framework_hides_by_luck():
+    """Torch computes exactly 0 for the distance of a row to itself; any other order of the sums does not."""
+    source = torch_source(distances)
+
+    assert not source.run({"x": NORMAL.astype(np.float32)}, X)["output"].diagonal().any()
+    assert 1e-4 < max(spread(source, NORMAL)) < 1e-2
+
+
+def test_rounding_is_of_ordinary_size():
+    """A well-conditioned program moves by a few epsilons."""
+    import torch
+
+    torch.manual_seed(0)
+    found = spread(torch_source(lambda x, linear: linear(x).tanh(), torch.nn.Linear(4, 3)), NORMAL)
+
+    assert 0 < max(found) < 8 * 2.0**-23
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x.clone().add_(1).mul_(2)[:, ::2],
+        lambda x: (x == x.amax(-1, keepdim=True)).float() * x,
+        lambda x: x.sort(-1).values.cumsum(-1),
+        lambda x: (x @ x.T) / 4,
+    ],
+    ids=["in place and views", "equality", "sums", "products"],
+)
+def test_what_is_exact_stays_exact(function):
+    """Small whole numbers do not round, in any order."""
+    assert max(spread(torch_source(function), np.arange(8).reshape(2, 4) - 3)) == 0
+
+
+def test_underflow():
+    """A norm below the smallest normal number may be zero."""
+    found = spread(torch_source(lambda x: x / x.norm(dim=-1, keepdim=True)), np.full((1, 4), 1e-39))
+
+    assert not np.isfinite(found[0])
+
+
+def test_rounding_leaves_the_random_state():
+    """Every rounding draws from a generator of its own."""
+    import torch
+
+    source = torch_source(distances)
+    double, before = source.in_double(X), torch.random.get_rng_state()
+    double.rounded(FEEDS, 1)
+
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_rounding_of_tensorflow_graphs():
+    """The same in a graph; what is exact stays exact."""
+    import tensorflow as tf
+
+    def build():
+        @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.float32, name="x")])
+        def distances(x):
+            squares = tf.reduce_sum(x * x, 1)
+            return tf.sqrt(tf.maximum(squares[:, None] + squares[None] - 2.0 * tf.matmul(x, x, transpose_b=True), 0.0))
+
+        return distances
+
+    source = load_source(build)
+
+    assert 1e-4 < max(spread(source, NORMAL)) < 1e-2
+    assert max(spread(source, [[0, 3, 0, 4], [0, 0, 0, 0]])) == 0
