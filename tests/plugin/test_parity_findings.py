@@ -198,7 +198,9 @@ def test_too_ill_conditioned_to_tell(story, monkeypatch):
             torch.manual_seed(0)
             return Bits().eval()
 
-        @onnx_export(build_bits, inputs={"x": TensorSpec("float32", "batch, 4", low=1, high=2)}, exporter="torchscript", opset=17)
+        BITS = {"x": TensorSpec("float32", "batch, 4", low=1, high=2)}
+
+        @onnx_export(build_bits, inputs=BITS, exporter="torchscript", opset=17)
         @parity()
         def test_x(onnx_model): pass
         """,
