@@ -79,7 +79,7 @@ def _bound(recipe: str, low: float, high: float, shape: Shape, rng: Rng, wide: A
     if recipe == "steps":
         return np.round(values * wide(10)) * wide(0.1)
     if recipe == "sparse":
-        return np.where(rng.random(shape) < 0.1, values, wide(0))
+        return np.where(rng.random(shape) < 0.1, values, np.copysign(wide(0), values))  # zeros of both signs
     return values
 
 
