@@ -152,7 +152,8 @@ class Arbiter:
         if difference.kind == "shape":
             return self._rule_on_shape(feeds, name, reference, value, truth, graph)
         wrong = _wrong(difference, reference, value)
-        evidence = Evidence(reference, value, truth, graph, usual_scale=self._usual_scale(name))
+        depth = max((array.size for array in feeds.values()), default=0)
+        evidence = Evidence(reference, value, truth, graph, usual_scale=self._usual_scale(name), depth=depth)
         cause = judge(evidence, wrong)
         if cause in (Cause.UNEXPLAINED, Cause.LESS_PRECISE, Cause.ROUNDING):
             evidence = replace(evidence, nudged=self._nudged(feeds, name))

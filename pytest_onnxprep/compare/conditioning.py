@@ -55,6 +55,8 @@ class Evidence:
         nudged: the framework's outputs on nudged inputs, or rounded another way.
         usual_scale: the largest magnitude of this output in an ordinary example: an error that is small beside it is
             no loss of precision, though the output of this example be tiny.
+        depth: terms that may have been summed one by one: n of them may be off by n / 4 epsilons without any fault
+            (Higham, section 4.2: each addition rounds by half an epsilon of a partial sum, which is half the sum).
     """
 
     expected: np.ndarray
@@ -63,6 +65,7 @@ class Evidence:
     actual_double: np.ndarray | None = None
     nudged: Sequence[np.ndarray] = ()
     usual_scale: float = 0.0
+    depth: int = 0
 
 
 def judge(evidence: Evidence, wrong: np.ndarray) -> Cause:
@@ -97,7 +100,8 @@ def judge(evidence: Evidence, wrong: np.ndarray) -> Cause:
         return Cause.ILL_CONDITIONED
     if truth is None or graph is None:
         return Cause.UNEXPLAINED
-    lost = (error > LOST * moved) & (error > LOST_EPSILONS * eps * max(_scale(expected), evidence.usual_scale))
+    least = max(LOST_EPSILONS, evidence.depth / 4) * eps * max(_scale(expected), evidence.usual_scale)
+    lost = (error > LOST * moved) & (error > least)
     return Cause.LESS_PRECISE if _most(lost, wrong) else Cause.ROUNDING
 
 

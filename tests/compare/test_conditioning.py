@@ -110,3 +110,12 @@ def test_integers_that_flip_with_the_nudge():
 def test_distance(one, other, apart):
     """NaN equals NaN and infinities equal themselves; any clash of these is infinitely far."""
     assert distance(np.array([one]), np.array([other])).tolist() == [apart]
+
+
+def test_long_sums_drift():
+    """A constant added up one by one is off by n / 4 epsilons at worst; the framework sums in pairs."""
+    expected, actual = np.array([1.0], "float32"), np.array([1 + 500 * EPS], "float32")
+    evidence = Evidence(expected, actual, np.array([1.0]), np.array([1.0]))
+
+    assert judge(evidence, np.array([True])) is Cause.LESS_PRECISE
+    assert judge(replace(evidence, depth=30_000), np.array([True])) is Cause.ROUNDING
