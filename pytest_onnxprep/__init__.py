@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from pytest_onnxprep.errors import Finding as Finding
     from pytest_onnxprep.errors import LatencyBudgetExceeded as LatencyBudgetExceeded
     from pytest_onnxprep.errors import OnnxPrepError as OnnxPrepError
+    from pytest_onnxprep.errors import OperatorsNotAccepted as OperatorsNotAccepted
     from pytest_onnxprep.errors import ParityError as ParityError
     from pytest_onnxprep.errors import SizeBudgetExceeded as SizeBudgetExceeded
     from pytest_onnxprep.errors import SpecError as SpecError
     from pytest_onnxprep.marks import latency_budget as latency_budget
     from pytest_onnxprep.marks import onnx_export as onnx_export
+    from pytest_onnxprep.marks import operators as operators
     from pytest_onnxprep.marks import parity as parity
     from pytest_onnxprep.marks import size_budget as size_budget
     from pytest_onnxprep.spec.dims import Dim as Dim
@@ -38,6 +40,7 @@ _WHERE = {
     "Tolerance": "spec.tolerance",
     "latency_budget": "marks",
     "onnx_export": "marks",
+    "operators": "marks",
     "parity": "marks",
     "size_budget": "marks",
     "OnnxModel": "artifacts.onnx_model",
@@ -48,6 +51,7 @@ _WHERE = {
     "Finding": "errors",
     "LatencyBudgetExceeded": "errors",
     "OnnxPrepError": "errors",
+    "OperatorsNotAccepted": "errors",
     "ParityError": "errors",
     "SizeBudgetExceeded": "errors",
     "SpecError": "errors",

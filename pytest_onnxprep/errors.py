@@ -67,6 +67,10 @@ class SizeBudgetExceeded(Finding):
     """The file, its weights or its graph are larger than budgeted."""
 
 
+class OperatorsNotAccepted(Finding):
+    """The graph holds operators, domains or an opset that the target's runtime does not take."""
+
+
 class Inconclusive(Finding):
     """A check could not tell, under ``--onnxprep-on-inconclusive=fail``."""
 
@@ -98,6 +102,7 @@ __all__ = [
     "Inconclusive",
     "LatencyBudgetExceeded",
     "OnnxPrepError",
+    "OperatorsNotAccepted",
     "ParityError",
     "ReferenceRefused",
     "SizeBudgetExceeded",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ParamSpec
 
@@ -15,6 +15,7 @@ import pytest
 
 from pytest_onnxprep.spec.check_requests import read_latency, read_parity, read_size
 from pytest_onnxprep.spec.export_request import read_export
+from pytest_onnxprep.spec.operators_request import read_operators
 
 P = ParamSpec("P")
 
@@ -156,6 +157,23 @@ def size_budget(mb: float | None = None, weights_mb: float | None = None, nodes:
     """
 
 
+@_mark
+def operators(
+    allowed: str | Collection[str] | None = None,
+    forbidden: str | Collection[str] | None = None,
+    opset_max: int | None = None,
+    domains: str | Collection[str] | None = None,
+) -> None:
+    """Hold the graph to what the target's runtime can run.
+
+    Args:
+        allowed: operators the file may consist of: ``"Conv"``, ``"com.microsoft.Gelu"``, patterns like ``"Reduce*"``.
+        forbidden: operators it must not have, names and patterns as for ``allowed``.
+        opset_max: newest opset of ONNX's own domain.
+        domains: operator domains accepted beside ONNX's own, as ``options={"domains": [...]}`` of ``onnx_export``.
+    """
+
+
 @dataclass(frozen=True)
 class Check:
     """One row of `CHECKS`.
@@ -177,4 +195,5 @@ CHECKS: dict[str, Check] = {
     "parity": Check("parity", read_parity, "pytest_onnxprep.checks.parity"),
     "latency": Check("latency_budget", read_latency, "pytest_onnxprep.checks.latency"),
     "size": Check("size_budget", read_size, "pytest_onnxprep.checks.size"),
+    "operators": Check("operators", read_operators, "pytest_onnxprep.checks.operators"),
 }

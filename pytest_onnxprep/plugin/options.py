@@ -32,6 +32,8 @@ MARKERS = (
     "latency_budget(p50_ms, p90_ms, p95_ms, p99_ms, mean_ms, *, at, threads=1, provider, max_time_s): "
     "hold the latency of the ONNX model to a budget (pytest-onnxprep)",
     "size_budget(mb, weights_mb, nodes): hold the size of the ONNX file to a budget (pytest-onnxprep)",
+    "operators(allowed, forbidden, opset_max, domains): "
+    "hold the graph to the operators a target's runtime can run (pytest-onnxprep)",
 )
 
 
