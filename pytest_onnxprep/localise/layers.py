@@ -12,7 +12,7 @@ from pytest_onnxprep.sources.trace import source_line
 
 _FRAME = re.compile(r'File "(.+?)", line (\d+), in [^\n]*(?:\n +([^\n]+))?')
 #: Code between the user and the graph: the frameworks, and this package.
-_FOREIGN = ("/torch/", "/onnxscript/", "/tensorflow/", "/keras/", "/pytest_onnxprep/", "<")
+_FOREIGN = ("/torch/", "/onnxscript/", "/tensorflow/", "/keras/", "/pytest_onnxprep/", "/<")
 #: What TensorFlow wraps around every function it saves.
 _CALLS = ("StatefulPartitionedCall", "PartitionedCall")
 
@@ -53,11 +53,16 @@ def noted_layer(node: Any) -> Layer:
 def _scope(notes: Mapping[str, str]) -> tuple[str, str]:
     """Path and class of the innermost module; the last entry of both lists is the operator itself."""
     scopes, kinds = (_listed(notes.get(f"pkg.torch.onnx.{key}", "")) for key in ("name_scopes", "class_hierarchy"))
-    named = [index for index, scope in enumerate(scopes[:-1]) if scope and scope != "model"]
+    named = [index for index, scope in enumerate(scopes[:-1]) if scope and not _is_nobodys(scope)]
     if not named:
         return "", ""
     kind = kinds[named[-1]].rpartition(".")[2] if len(kinds) == len(scopes) else ""
     return scopes[named[-1]].removeprefix("model."), kind
+
+
+def _is_nobodys(scope: str) -> bool:
+    """The wrapper the exporter was handed, and what torch writes for sizes it computes itself."""
+    return scope == "model" or scope.startswith("_empty_nn_module_stack")
 
 
 def _listed(text: str) -> list[str]:
@@ -69,7 +74,7 @@ def _listed(text: str) -> list[str]:
 
 def _line(notes: Mapping[str, str]) -> str:
     frames = _FRAME.findall(notes.get("pkg.torch.onnx.stack_trace", ""))
-    mine = [frame for frame in frames if not any(part in frame[0] for part in _FOREIGN)]
+    mine = [frame for frame in frames if not any(part in f"/{frame[0]}" for part in _FOREIGN)]
     return source_line(mine[-1][0], int(mine[-1][1]), mine[-1][2]) if mine else ""
 
 

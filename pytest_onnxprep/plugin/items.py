@@ -17,6 +17,7 @@ from pytest_onnxprep.exporters import catalog
 from pytest_onnxprep.marks import CHECKS
 from pytest_onnxprep.plugin.infer import infer_framework
 from pytest_onnxprep.plugin.keys import BROKEN
+from pytest_onnxprep.plugin.option_checks import asked_for, mark_of
 from pytest_onnxprep.spec.check_requests import LatencyRequest
 from pytest_onnxprep.spec.export_request import ExportRequest
 from pytest_onnxprep.spec.variant import Variant
@@ -150,6 +151,9 @@ def _check_item(function: pytest.Function) -> CheckItem:
     item.fixturenames = [name for name in item.fixturenames if name != "onnx_model"]
     if item.cell.check == "latency":
         _add_benchmark(item)
+    own_mark = mark_of(item.cell.check)
+    if own_mark:
+        item.add_marker(own_mark)
     return item
 
 
@@ -187,6 +191,8 @@ def _cells(metafunc: pytest.Metafunc) -> Iterator[Cell]:
         for name, check in CHECKS.items():
             if check.mark in requests:
                 yield from _check_cells(name, variant, declared, requests[check.mark])
+        for name, request in asked_for(metafunc.config, requests):
+            yield Cell(name, variant, declared, request, name)
 
 
 def _with_domains(export: ExportRequest, variant: Variant, requests: Mapping[str, Any]) -> ExportRequest:

@@ -36,6 +36,8 @@ MARKERS = (
     "hold the graph to the operators a target's runtime can run (pytest-onnxprep)",
 )
 
+#: Marks that no user writes.
+ITEM_MARKERS = ("onnx_profile: on the items that --onnxprep-profile makes, for -m (pytest-onnxprep)",)
 
 #: The names of our marks, known without importing what reads them.
 MARKS = frozenset(line.partition("(")[0] for line in MARKERS)
@@ -56,6 +58,14 @@ def add_options(parser: pytest.Parser) -> None:
         help="export everything afresh and keep nothing",
     )
     parser.addini("onnxprep_no_cache", "same as --onnxprep-no-cache", type="bool", default=False)
+    group.addoption(
+        "--onnxprep-profile",
+        dest="onnxprep_profile",
+        action="store_true",
+        default=None,
+        help="one more item per variant: time by operator, node and layer, by ONNX Runtime's profiler",
+    )
+    parser.addini("onnxprep_profile", "same as --onnxprep-profile", type="bool", default=False)
 
 
 def option(config: pytest.Config, name: str) -> str:
@@ -69,6 +79,11 @@ def option(config: pytest.Config, name: str) -> str:
 def no_cache(config: pytest.Config) -> bool:
     """Whether exports are to be made afresh."""
     return bool(config.getoption("onnxprep_no_cache", default=None) or config.getini("onnxprep_no_cache"))
+
+
+def profiling(config: pytest.Config) -> bool:
+    """Whether each variant is to be profiled."""
+    return bool(config.getoption("onnxprep_profile", default=None) or config.getini("onnxprep_profile"))
 
 
 def check_options(config: pytest.Config) -> None:

@@ -22,10 +22,10 @@ from pytest_onnxprep.errors import (
     OnnxPrepError,
     SpecError,
 )
-from pytest_onnxprep.marks import CHECKS
 from pytest_onnxprep.plugin.engine import Prepared, engine_of
 from pytest_onnxprep.plugin.items import CheckItem
 from pytest_onnxprep.plugin.keys import RESULT
+from pytest_onnxprep.plugin.option_checks import module_of
 from pytest_onnxprep.plugin.options import effort, option
 from pytest_onnxprep.spec.verdict import CheckResult, Verdict
 
@@ -66,7 +66,7 @@ def export_of(item: CheckItem) -> OnnxModel:
 
 def _check(item: CheckItem) -> CheckResult:
     cell = item.cell
-    unmeasured = _unmeasured(item) if cell.check == "latency" else ""
+    unmeasured = _unmeasured(item)
     if unmeasured and os.environ.get("PYTEST_XDIST_WORKER"):
         item.stash[RESULT] = CheckResult(Verdict.SKIP, unmeasured)
         raise pytest.skip.Exception(unmeasured, _use_item_location=True)
@@ -86,6 +86,7 @@ def _check(item: CheckItem) -> CheckResult:
         samples=prepared.samples,
         replay_folder=engine.replays / _slug(item.nodeid),
         title=item.nodeid,
+        work_folder=engine.replays.parent,
     )
     if unmeasured:
         latency.run_once(case)
@@ -102,7 +103,7 @@ def _check(item: CheckItem) -> CheckResult:
 
 def _room(item: CheckItem) -> Any:
     """The module of the item's check: ``run(case) -> CheckResult`` and ``FINDING``, what its failure is raised as."""
-    return importlib.import_module(CHECKS[item.cell.check].module)
+    return importlib.import_module(module_of(item.cell.check))
 
 
 def _prepared(item: CheckItem) -> Prepared:
@@ -137,10 +138,14 @@ def _settle(item: CheckItem, result: CheckResult) -> None:
 
 
 def _unmeasured(item: CheckItem) -> str:
-    """Why a latency item cannot be measured in this run, or an empty string."""
+    """Why an item that times cannot be measured in this run, or an empty string."""
+    timed = {"latency": "latency_budget", "profile": "onnx_profile"}
+    if item.cell.check not in timed:
+        return ""
     if os.environ.get("PYTEST_XDIST_WORKER"):
-        return "not measured under xdist: run latency items with -n0 (pytest -n0 -m latency_budget)"
-    if item.config.getoption("benchmark_disable", default=False):
+        mark = timed[item.cell.check]
+        return f"not measured under xdist: run {item.cell.check} items with -n0 (pytest -n0 -m {mark})"
+    if item.cell.check == "latency" and item.config.getoption("benchmark_disable", default=False):
         return "not measured: --benchmark-disable (the model was run once)"
     return ""
 

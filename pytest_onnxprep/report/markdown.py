@@ -11,6 +11,7 @@ from typing import Any
 from pytest_onnxprep.report.columns import Column, counts, filled, legend
 from pytest_onnxprep.report.environment import header_line
 from pytest_onnxprep.report.files import write_text
+from pytest_onnxprep.report.profile_table import profile_markdown
 from pytest_onnxprep.report.records import SEVERITY, Note, Record, Row, rows
 
 #: GitHub refuses comments of more than 65 536 characters.
@@ -26,18 +27,26 @@ def write_markdown(path: str | os.PathLike[str], records: Iterable[Record], envi
     Raises:
         OnnxPrepError: the file cannot be written.
     """
-    write_text(path, markdown(rows(records), environment))
+    kept = list(records)
+    write_text(path, markdown(rows(kept), environment, more=profile_markdown(kept)))
 
 
-def markdown(found: Sequence[Row], environment: Mapping[str, Any]) -> str:
-    """Return the report as text; rows that passed are left out where it would not fit a comment."""
+def markdown(found: Sequence[Row], environment: Mapping[str, Any], *, more: str = "") -> str:
+    """Return the report as text; rows that passed are left out where it would not fit a comment.
+
+    Args:
+        found: the rows.
+        environment: of the run.
+        more: what follows the failures where there is room for it.
+    """
     footer = f"<sub>{_prose(header_line(environment))}</sub>"
     if not found:
         return f"### ONNX models\n\n{_NOTHING}\n\n{footer}\n"
     title = f"### ONNX models: {counts([row.verdict for row in found], SEVERITY)}"
     failures = "\n".join(_note(row, note) for row in found for note in row.notes)
-    for shown in (found, [row for row in found if row.verdict != "pass"]):
-        blocks = [title, _table(shown), _left_out(len(found) - len(shown)), _prose(legend(shown)), failures]
+    failed = [row for row in found if row.verdict != "pass"]
+    for shown, extra in ((found, more), (found, ""), (failed, "")):
+        blocks = [title, _table(shown), _left_out(len(found) - len(shown)), _prose(legend(shown)), failures, extra]
         text = "\n\n".join(filter(None, [*blocks, footer])) + "\n"
         if len(text) <= LONGEST:
             return text

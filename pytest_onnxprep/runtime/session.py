@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +29,12 @@ class TensorInfo(NamedTuple):
 
 
 def make_session(
-    path: str | Path, *, provider: str | None = None, threads: int | None = None, optimized: bool = True
+    path: str | Path,
+    *,
+    provider: str | None = None,
+    threads: int | None = None,
+    optimized: bool = True,
+    configure: Callable[[Any], None] | None = None,
 ) -> Any:
     """Load an ONNX file into an ``onnxruntime.InferenceSession``.
 
@@ -39,6 +45,7 @@ def make_session(
         provider: execution provider, ``"cuda"`` or ``"CUDAExecutionProvider"``; None is the CPU's.
         threads: threads of the intra-op pool, the caller's included; None is ONNX Runtime's default.
         optimized: all graph optimisations, or none at all.
+        configure: sets further ``SessionOptions``.
 
     Raises:
         OnnxPrepError: a provider or thread count that cannot be had. What ONNX Runtime says of a file it does not
@@ -57,6 +64,8 @@ def make_session(
     options.inter_op_num_threads = 1
     if threads is not None:
         options.intra_op_num_threads = threads
+    if configure is not None:
+        configure(options)
     session = onnxruntime.InferenceSession(
         str(path), sess_options=options, providers=[wanted] if wanted == CPU else [wanted, CPU]
     )

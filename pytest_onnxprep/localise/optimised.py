@@ -1,0 +1,153 @@
+"""Nodes of ONNX Runtime's optimised graph led back to nodes of the file, and so to layers of the model."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_onnxprep.artifacts.onnx_model import all_nodes
+from pytest_onnxprep.localise.graph import Graph
+from pytest_onnxprep.localise.layers import Layer, layer_of_node
+
+#: What ONNX Runtime appends to the name of a tensor for the node that makes it in another layout.
+_RENAMED = ("_nchwc", "_nhwc")
+
+
+@dataclass(frozen=True)
+class Traced:
+    """Where a node of the optimised graph comes from.
+
+    Args:
+        origins: names of the file's nodes it stands for; empty where ONNX Runtime added it, or nothing tells.
+        layer: their layer; the part their layers share where they have several, ``blocks.0 (conv, act)``.
+        line: source line of the last of them.
+        how: ``name`` (the node of that name), ``tensor`` (it writes, or is named after, a tensor of the file),
+            ``between`` (all nodes between its inputs and outputs that no other node stands for), ``layout`` (it only
+            rearranges the result of these), or "".
+    """
+
+    origins: tuple[str, ...] = ()
+    layer: str = ""
+    line: str = ""
+    how: str = ""
+
+
+class Origins:
+    """Leads nodes back.
+
+    Args:
+        original: the file's ``ModelProto``.
+        optimised: the one ONNX Runtime runs; None where only names can tell.
+    """
+
+    def __init__(self, original: Any, optimised: Any) -> None:
+        self.file = Graph(original)
+        self.by_name = {node.name: node for node in all_nodes(original) if node.name}
+        self.run = Graph(optimised) if optimised is not None else None
+        self.claimed: set[int] = set()
+        if self.run is not None:
+            self.claimed = {found for node in self.run.nodes if (found := self._exact(node)[0]) is not None}
+
+    def trace(self, name: str) -> Traced:
+        """Lead a node back by its name in the optimised graph, and by what it reads and writes there."""
+        index = self.run.index_of(name) if self.run is not None else None
+        if index is not None:
+            return self._of_node(index)
+        # A node within a body, or of a provider that does not show its graph. Fusions append to the name.
+        stem = name.rstrip("/")
+        while stem and stem not in self.by_name:
+            stem = stem.rpartition("/")[0]
+        return _traced([self.by_name[stem]], "name") if stem else Traced()
+
+    def _of_node(self, index: int) -> Traced:
+        assert self.run is not None
+        node = self.run.nodes[index]
+        if node.op_type.startswith("Reorder"):  # of a layout; it belongs to what it hands on
+            handed = sorted(self._producers(self._anchors([index], "before") or self._anchors([index], "after")))
+            return _traced([self.file.nodes[one] for one in handed], "layout") if handed else Traced()
+        exact, how = self._exact(node)
+        between = sorted(self._between(index))
+        if exact is not None:
+            # What was folded into it belongs to it: the Relu of a FusedConv, the scale of a BatchNormalization.
+            chosen = sorted({exact, *(one for one in between if one not in self.claimed)})
+            return _traced([self.file.nodes[one] for one in chosen], how, main=self.file.nodes[exact])
+        free = [one for one in between if one not in self.claimed] or between
+        return _traced([self.file.nodes[one] for one in free], "between") if free else Traced()
+
+    def _exact(self, node: Any) -> tuple[int | None, str]:
+        """The one node of the file that a node keeps the name of, or the result of."""
+        index = self.file.index_of(node.name)
+        if index is not None:
+            return index, "name"
+        written = self._producers(self._writes(node))
+        return (max(written), "tensor") if written else (None, "")
+
+    def _writes(self, node: Any) -> set[str]:
+        """The tensors of the file that a node makes; one that only changes the layout makes nothing."""
+        if node.op_type.startswith("Reorder"):
+            return set()
+        stems = {node.name.partition(ending)[0] for ending in _RENAMED if ending in node.name}
+        return {name for name in (*node.output, *stems) if name in self.file.producer}
+
+    def _producers(self, names: Iterable[str]) -> set[int]:
+        return {self.file.producer[name] for name in names if name in self.file.producer}
+
+    def _between(self, index: int) -> set[int]:
+        """The nodes of the file between what a node reads and what it writes."""
+        ends = self._producers(self._anchors([index], "after"))
+        stop = self._producers(self._anchors([index], "before"))
+        return self.file.ancestors(ends, stop) - stop - self.file.constant if ends else set()
+
+    def _anchors(self, start: Sequence[int], direction: str) -> set[str]:
+        """The nearest tensors, on the way up or down the optimised graph, that the file has too."""
+        assert self.run is not None
+        found: set[str] = set()
+        seen: set[int] = set()
+        waiting = list(start)
+        while waiting:
+            index = waiting.pop()
+            if index in seen:
+                continue
+            seen.add(index)
+            node = self.run.nodes[index]
+            known = self._writes(node)
+            if direction == "after":
+                known |= {name for name in node.output if name in self.file.producer}
+                waiting += [] if known else list(self.run.after(index))
+                found |= known
+            elif known and index not in start:
+                found |= known
+            else:
+                found |= {name for name in self.run.reads[index] if name in self.file.inputs}
+                for name in self.run.reads[index]:
+                    if name in self.file.producer:
+                        found.add(name)
+                    elif name in self.run.producer:
+                        waiting.append(self.run.producer[name])
+        return found
+
+
+def _traced(nodes: Sequence[Any], how: str, main: Any = None) -> Traced:
+    layers = [layer_of_node(node) for node in nodes]
+    own = layer_of_node(main) if main is not None else None
+    line = next((layer.line for layer in [own, *reversed(layers)] if layer is not None and layer.line), "")
+    names = tuple(str(node.name or next(iter(node.output), node.op_type)) for node in nodes)
+    return Traced(names, _shared(layers, own), line, how)
+
+
+def _shared(layers: Sequence[Layer], own: Layer | None) -> str:
+    """One layer, or the part that several share with what tells them apart."""
+    if own is not None and own.path:
+        return own.path
+    paths = list(dict.fromkeys(layer.path for layer in layers if layer.path))
+    if len(paths) < 2:
+        return paths[0] if paths else ""
+    sign = "/" if any("/" in path for path in paths) else "."
+    split = [path.split(sign) for path in paths]
+    columns = zip(*split, strict=False)  # up to the shortest
+    common = [column[0] for column in itertools.takewhile(lambda column: len(set(column)) == 1, columns)]
+    rest = [sign.join(path[len(common) :]) for path in split]
+    told = ", ".join(one for one in rest[:3] if one) + (", ..." if len(rest) > 3 else "")
+    return f"{sign.join(common)} ({told})" if common else told
