@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pytest_onnxprep.api import measure_latency as measure_latency
     from pytest_onnxprep.artifacts.onnx_model import OnnxModel as OnnxModel
     from pytest_onnxprep.errors import ContractViolation as ContractViolation
+    from pytest_onnxprep.errors import DoesNotFit as DoesNotFit
     from pytest_onnxprep.errors import ExportFailed as ExportFailed
     from pytest_onnxprep.errors import Finding as Finding
     from pytest_onnxprep.errors import LatencyBudgetExceeded as LatencyBudgetExceeded
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pytest_onnxprep.errors import ParityError as ParityError
     from pytest_onnxprep.errors import SizeBudgetExceeded as SizeBudgetExceeded
     from pytest_onnxprep.errors import SpecError as SpecError
+    from pytest_onnxprep.marks import fits as fits
     from pytest_onnxprep.marks import latency_budget as latency_budget
     from pytest_onnxprep.marks import onnx_export as onnx_export
     from pytest_onnxprep.marks import operators as operators
@@ -38,6 +40,7 @@ _WHERE = {
     "Signature": "spec.signature",
     "TensorSpec": "spec.tensor",
     "Tolerance": "spec.tolerance",
+    "fits": "marks",
     "latency_budget": "marks",
     "onnx_export": "marks",
     "operators": "marks",
@@ -47,6 +50,7 @@ _WHERE = {
     "assert_parity": "api",
     "measure_latency": "api",
     "ContractViolation": "errors",
+    "DoesNotFit": "errors",
     "ExportFailed": "errors",
     "Finding": "errors",
     "LatencyBudgetExceeded": "errors",

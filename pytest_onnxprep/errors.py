@@ -71,6 +71,10 @@ class OperatorsNotAccepted(Finding):
     """The graph holds operators, domains or an opset that the target's runtime does not take."""
 
 
+class DoesNotFit(Finding):
+    """The model asks more of a device than its profile offers."""
+
+
 class Inconclusive(Finding):
     """A check could not tell, under ``--onnxprep-on-inconclusive=fail``."""
 
@@ -96,6 +100,7 @@ def own_frames_hidden(function: Callable[P, R]) -> Callable[P, R]:
 __all__ = [
     "CacheError",
     "ContractViolation",
+    "DoesNotFit",
     "ExportFailed",
     "ExporterError",
     "Finding",

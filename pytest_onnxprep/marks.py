@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ParamSpec
@@ -15,6 +16,7 @@ import pytest
 
 from pytest_onnxprep.spec.check_requests import read_latency, read_parity, read_size
 from pytest_onnxprep.spec.export_request import read_export
+from pytest_onnxprep.spec.fits_request import read_fits
 from pytest_onnxprep.spec.operators_request import read_operators
 
 P = ParamSpec("P")
@@ -78,7 +80,7 @@ def onnx_export(
         precision: reserved.
         transform: reserved.
         options: keyword arguments for the exporter, and ``domains``: operator domains allowed beside ONNX's own.
-        target: reserved.
+        target: a device profile to hold the model to, see ``fits``.
         args: example tensors, as in ``torch.onnx.export`` (so are the following).
         input_names: names of ``args``.
         output_names: names of the outputs.
@@ -174,6 +176,24 @@ def operators(
     """
 
 
+@_mark
+def fits(
+    target: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
+    *,
+    at: Mapping[str, int] | None = None,
+    speed_factor: float | None = None,
+) -> None:
+    """Hold the model to a device profile: operators, opset, size, memory, start-up, latency.
+
+    Args:
+        target: name of a profile, or the path of a TOML file; a list makes an item each. Left out, ``target=`` of
+            ``onnx_export`` or ``--onnxprep-target`` gives it.
+        at: dim -> size to measure at; left out, the sizes of the latency budget, else those of the export.
+        speed_factor: time on the device / time on this machine, as you have measured it; without one times are shown
+            and not judged.
+    """
+
+
 @dataclass(frozen=True)
 class Check:
     """One row of `CHECKS`.
@@ -196,4 +216,5 @@ CHECKS: dict[str, Check] = {
     "latency": Check("latency_budget", read_latency, "pytest_onnxprep.checks.latency"),
     "size": Check("size_budget", read_size, "pytest_onnxprep.checks.size"),
     "operators": Check("operators", read_operators, "pytest_onnxprep.checks.operators"),
+    "fits": Check("fits", read_fits, "pytest_onnxprep.checks.fits"),
 }

@@ -23,6 +23,7 @@ class Case:
         replay_folder: where a failing parity check leaves its replay.
         title: the test, for that replay.
         work_folder: what checks leave for the user besides, ``.onnxprep`` below pytest's root.
+        timed: whether times may be taken: not where other tests run at the same time.
         extras: what a check leaves behind for the plugin (the latency samples).
     """
 
@@ -35,4 +36,5 @@ class Case:
     replay_folder: Path | None = None
     title: str = ""
     work_folder: Path | None = None
+    timed: bool = True
     extras: dict[str, Any] = field(default_factory=dict)

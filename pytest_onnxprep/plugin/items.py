@@ -17,7 +17,7 @@ from pytest_onnxprep.exporters import catalog
 from pytest_onnxprep.marks import CHECKS
 from pytest_onnxprep.plugin.infer import infer_framework
 from pytest_onnxprep.plugin.keys import BROKEN
-from pytest_onnxprep.plugin.option_checks import asked_for, mark_of
+from pytest_onnxprep.plugin.option_checks import MADE_HERE, asked_for, mark_of
 from pytest_onnxprep.spec.check_requests import LatencyRequest
 from pytest_onnxprep.spec.export_request import ExportRequest
 from pytest_onnxprep.spec.variant import Variant
@@ -152,7 +152,7 @@ def _check_item(function: pytest.Function) -> CheckItem:
     if item.cell.check == "latency":
         _add_benchmark(item)
     own_mark = mark_of(item.cell.check)
-    if own_mark:
+    if own_mark and item.get_closest_marker(own_mark) is None:
         item.add_marker(own_mark)
     return item
 
@@ -186,13 +186,18 @@ def _cells(metafunc: pytest.Metafunc) -> Iterator[Cell]:
         variants = list(_variants(metafunc, export))
     except (ExporterError, SpecError) as error:
         raise BrokenMark(_located(metafunc, "onnx_export", str(error))) from None
+    try:
+        more = list(asked_for(metafunc.config, metafunc.definition.path.parent, requests))
+    except SpecError as error:
+        mark = "fits" if "fits" in requests and not export.targets else "onnx_export"
+        raise BrokenMark(_located(metafunc, mark, str(error))) from None
     for variant in variants:
         declared = _with_domains(export, variant, requests)
         for name, check in CHECKS.items():
-            if check.mark in requests:
+            if check.mark in requests and name not in MADE_HERE:
                 yield from _check_cells(name, variant, declared, requests[check.mark])
-        for name, request in asked_for(metafunc.config, requests):
-            yield Cell(name, variant, declared, request, name)
+        for name, label, request in more:
+            yield Cell(name, variant, declared, request, label)
 
 
 def _with_domains(export: ExportRequest, variant: Variant, requests: Mapping[str, Any]) -> ExportRequest:
@@ -247,8 +252,8 @@ def _merged(marks: list[pytest.Mark]) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
 def _check_dims(metafunc: pytest.Metafunc, requests: Mapping[str, Any]) -> None:
     """A budget that names an unknown dim fails here when the dims are written down, else when the model is loaded."""
-    export, latency = requests.get("onnx_export"), requests.get("latency_budget")
-    if export is None or latency is None:
+    export = requests.get("onnx_export")
+    if export is None:
         return
     known = export.known_dims()
     if known is None:
@@ -256,7 +261,10 @@ def _check_dims(metafunc: pytest.Metafunc, requests: Mapping[str, Any]) -> None:
     from pytest_onnxprep.errors import closest
     from pytest_onnxprep.spec.dims import DEFAULT_DIM
 
-    for sizes in latency.at:
+    latency, fits = requests.get("latency_budget"), requests.get("fits")
+    named = [("latency_budget", sizes) for sizes in latency.at] if latency is not None else []
+    named += [("fits", fits.at)] if fits is not None and fits.at is not None else []
+    for mark, sizes in named:
         for name, size in sizes.items():
             dim = export.dims.get(name, DEFAULT_DIM)
             if name not in known:
@@ -266,7 +274,7 @@ def _check_dims(metafunc: pytest.Metafunc, requests: Mapping[str, Any]) -> None:
                 problem = f"at=: {name}={size} is outside its declared range {dim}"
             else:
                 continue
-            raise BrokenMark(_located(metafunc, "latency_budget", problem))
+            raise BrokenMark(_located(metafunc, mark, problem))
 
 
 def _variants(metafunc: pytest.Metafunc, export: ExportRequest) -> Iterator[Variant]:

@@ -5,9 +5,13 @@ PYTEST_DONT_REWRITE
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from pytest_onnxprep.spec.errors import SpecError
+from pytest_onnxprep.spec.target_files import load_target
 
 INCONCLUSIVE_MODES = ("pass", "skip", "fail")
 
@@ -21,6 +25,7 @@ OPTIONS: dict[str, tuple[str, str, str]] = {
     "examples": ("N|" + "|".join(EFFORTS), "parity examples per variant, corners included; or a profile", "ci"),
     "cache": ("DIR", "keep exports here between runs", ".onnxprep/cache"),
     "provider": ("NAME", "execution provider of ONNX Runtime, such as cpu or cuda", ""),
+    "target": ("FILE|NAME", "hold every model to a device profile, or to several with commas between them", ""),
     "on-inconclusive": ("|".join(INCONCLUSIVE_MODES), "what a check that could not tell counts as", "pass"),
 }
 
@@ -34,6 +39,7 @@ MARKERS = (
     "size_budget(mb, weights_mb, nodes): hold the size of the ONNX file to a budget (pytest-onnxprep)",
     "operators(allowed, forbidden, opset_max, domains): "
     "hold the graph to the operators a target's runtime can run (pytest-onnxprep)",
+    "fits(target=None, *, at, speed_factor): hold the model to a device profile (pytest-onnxprep)",
 )
 
 #: Marks that no user writes.
@@ -86,6 +92,16 @@ def profiling(config: pytest.Config) -> bool:
     return bool(config.getoption("onnxprep_profile", default=None) or config.getini("onnxprep_profile"))
 
 
+def target_option(config: pytest.Config) -> tuple[str, ...]:
+    """The device profiles that every model is held to."""
+    return tuple(name for name in (part.strip() for part in option(config, "target").split(",")) if name)
+
+
+def target_folders(config: pytest.Config, *beside: Path) -> tuple[Path, ...]:
+    """Where the path of a profile may start."""
+    return (*beside, config.invocation_params.dir, config.rootpath)
+
+
 def check_options(config: pytest.Config) -> None:
     """Refuse values no check could use.
 
@@ -95,6 +111,11 @@ def check_options(config: pytest.Config) -> None:
     mode = option(config, "on-inconclusive")
     if mode not in INCONCLUSIVE_MODES:
         raise pytest.UsageError(f"--onnxprep-on-inconclusive={mode}: accepted are {', '.join(INCONCLUSIVE_MODES)}")
+    for name in target_option(config):
+        try:
+            load_target(name, target_folders(config))
+        except SpecError as error:
+            raise pytest.UsageError(f"--onnxprep-target={option(config, 'target')}: {error}") from None
     examples = option(config, "examples")
     if examples not in EFFORTS and (not examples.isdecimal() or int(examples) < 1):
         accepted = f"{', '.join(EFFORTS)} or a whole number >= 1"

@@ -87,6 +87,7 @@ def _check(item: CheckItem) -> CheckResult:
         replay_folder=engine.replays / _slug(item.nodeid),
         title=item.nodeid,
         work_folder=engine.replays.parent,
+        timed=not os.environ.get("PYTEST_XDIST_WORKER"),
     )
     if unmeasured:
         latency.run_once(case)
@@ -129,6 +130,8 @@ def _settle(item: CheckItem, result: CheckResult) -> None:
     if result.verdict is Verdict.FAIL:
         finding: type[Finding] = _room(item).FINDING
         raise finding(result)
+    if result.verdict is Verdict.SKIP:
+        raise pytest.skip.Exception(result.summary, _use_item_location=True)
     if result.verdict is Verdict.INCONCLUSIVE:
         mode = option(item.config, "on-inconclusive")
         if mode == "fail":

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from pytest_onnxprep.report.assessment import assessment_markdown
 from pytest_onnxprep.report.columns import Column, counts, filled, legend
 from pytest_onnxprep.report.environment import header_line
 from pytest_onnxprep.report.files import write_text
@@ -28,7 +29,11 @@ def write_markdown(path: str | os.PathLike[str], records: Iterable[Record], envi
         OnnxPrepError: the file cannot be written.
     """
     kept = list(records)
-    write_text(path, markdown(rows(kept), environment, more=profile_markdown(kept)))
+    write_text(path, markdown(rows(kept), environment, more=_more(kept)))
+
+
+def _more(records: Sequence[Record]) -> str:
+    return "\n\n".join(filter(None, (assessment_markdown(records), profile_markdown(records))))
 
 
 def markdown(found: Sequence[Row], environment: Mapping[str, Any], *, more: str = "") -> str:

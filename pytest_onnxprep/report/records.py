@@ -172,6 +172,9 @@ def _notes(group: list[Record]) -> tuple[Note, ...]:
     return tuple(sorted(notes, key=lambda note: _severity(note.verdict)))
 
 
+#: Checks whose items' ids may go on after the check: ``latency-batch8``, ``fits-raspberry-pi-4``.
+_LABELLED = ("latency", "fits")
+
 # --- names -----------------------------------------------------------------------------------------------------------
 
 
@@ -182,10 +185,10 @@ def _keyed(records: list[Record]) -> Iterable[tuple[Record, tuple[str, str]]]:
     # ("parity-resnet"). The parameters are those that another check of the same test has too.
     known: dict[tuple[str, str], set[str]] = {}
     for record, base, own, variant in split:
-        if record.get("check") != "latency":
+        if record.get("check") not in _LABELLED:
             known.setdefault((base, variant), set()).add(own)
     for record, base, own, variant in split:
-        if record.get("check") == "latency":
+        if record.get("check") in _LABELLED:
             own = _own_parameters(record, own, known.get((base, variant), set()))
         yield record, (f"{base}[{own}]" if own else base, variant)
 

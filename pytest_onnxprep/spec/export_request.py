@@ -9,6 +9,7 @@ from typing import Any
 
 from pytest_onnxprep.spec.dims import Dim, parse_dim_ranges
 from pytest_onnxprep.spec.errors import SpecError, as_tuple, closest
+from pytest_onnxprep.spec.target_files import target_names
 from pytest_onnxprep.spec.tensor import TensorSpec, parse_tensor_spec
 
 _INPUTS = "accepted: {name: 'dtype[dims]' or TensorSpec(...) or example array}"
@@ -32,6 +33,7 @@ class ExportRequest:
     opsets: tuple[int | None, ...] = (None,)
     options: tuple[Mapping[str, Any], ...] = ({},)
     domains: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
 
     def known_dims(self) -> set[str] | None:
         """Names of all dims, or None where only the source knows them."""
@@ -68,7 +70,7 @@ def read_export(
     """
     if isinstance(source, (bool, int, float, bytes, list, tuple, Mapping)):
         raise SpecError(f"source {source!r} is no model; accepted: a zero-argument factory, a model, or a path")
-    for name, value in (("precision", precision), ("transform", transform), ("target", target)):
+    for name, value in (("precision", precision), ("transform", transform)):
         if value is not None:
             raise SpecError(f"{name}={value!r} is not available in this version; leave it out")
     inputs = _either("inputs", inputs, "args", args)
@@ -107,6 +109,7 @@ def read_export(
         _read_opsets(opset),
         variants,
         domains,
+        () if target is None else target_names(target),
     )
 
 
