@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ class Estimate:
         nodes: nodes there are.
         partitions: pieces these come in; each costs a way there and back.
         lacking: operators it does not have.
-        fixed_use: the judgement if all sizes were fixed; empty where that is no question.
+        fixed: the same if all sizes were fixed; None where that is no question.
     """
 
     use: str
@@ -31,16 +31,14 @@ class Estimate:
     nodes: int
     partitions: int
     lacking: tuple[str, ...]
-    fixed_use: str = ""
+    fixed: Estimate | None = None
 
     def __str__(self) -> str:
         pieces = f"{self.partitions} partition{'s' * (self.partitions != 1)}"
         text = f"takes {self.supported} of {self.nodes} nodes in {pieces}: {self.use}"
         if self.lacking:
             text += f"; it lacks {', '.join(self.lacking[:6])}{', ...' * (len(self.lacking) > 6)}"
-        if self.fixed_use:
-            text += f"; with fixed sizes: {self.fixed_use}"
-        return text
+        return f"{text}; with fixed sizes it {self.fixed}" if self.fixed else text
 
 
 def estimate(path: Path, accelerator: str) -> Estimate:
@@ -61,19 +59,22 @@ def estimate(path: Path, accelerator: str) -> Estimate:
             not dim.HasField("dim_value") for value in model.graph.input for dim in value.type.tensor_type.shape.dim
         )
 
-        def ask(fixed: bool) -> Any:
+        def ask(require_fixed: bool) -> Estimate:
             if accelerator == "nnapi":
-                return checker.check_nnapi_partitions(model, fixed)
-            return checker.check_coreml_partitions(model, fixed, ACCELERATORS[accelerator])
+                found = checker.check_nnapi_partitions(model, require_fixed)
+            else:
+                found = checker.check_coreml_partitions(model, require_fixed, ACCELERATORS[accelerator])
+            return _read(found)
 
-        found = ask(True)
-        use = found.suitability().name
-        better = ask(False).suitability().name if dynamic and use != "YES" else ""
+        asked = ask(True)
+        return replace(asked, fixed=ask(False)) if dynamic and asked.use != _WORDS["YES"] else asked
+
+
+def _read(found: Any) -> Estimate:
     return Estimate(
-        _WORDS[use],
+        _WORDS[found.suitability().name],
         found.num_supported_nodes,
         found.num_nodes,
         found.num_partitions,
-        tuple(sorted(found.unsupported_ops)),
-        _WORDS.get(better, ""),
+        tuple(sorted(name.removeprefix("ai.onnx:").replace(":", ".") for name in found.unsupported_ops)),
     )

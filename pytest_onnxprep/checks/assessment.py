@@ -12,7 +12,16 @@ from pytest_onnxprep.checks import accelerator, operators
 from pytest_onnxprep.spec.operators_request import OperatorsRequest
 from pytest_onnxprep.spec.target import Target
 
-FILE = "read from the file"
+
+class Source(enum.Enum):
+    """Where a value comes from."""
+
+    FILE = "read from the file"
+    CHECKER = "estimated by ONNX Runtime's mobile checker"
+    SIMULATED = "simulated on this machine"
+    MEASURED = "measured on this machine"
+    SCALED = "measured on this machine, times a given factor"
+    NONE = "not measured"
 
 
 class Fit(enum.Enum):
@@ -34,7 +43,8 @@ class Line:
         limit: what the device gives.
         unit: of both.
         why: the reason of anything but a plain fit, and remarks.
-        how: where the value comes from: read, measured, simulated, scaled.
+        source: where the value comes from.
+        how: more of that: the cap, the threads, the factor.
     """
 
     what: str
@@ -43,7 +53,8 @@ class Line:
     limit: float | None = None
     unit: str = ""
     why: str = ""
-    how: str = FILE
+    source: Source = Source.FILE
+    how: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """As reports keep it."""
@@ -54,6 +65,7 @@ class Line:
             "limit": self.limit,
             "unit": self.unit,
             "why": self.why,
+            "source": self.source.value,
             "how": self.how,
         }
 
@@ -90,15 +102,16 @@ def _operators(model: OnnxModel, target: Target) -> Line:
 
 
 def _accelerator(model: OnnxModel, target: Target, name: str) -> Line:
-    how = f"estimated by ONNX Runtime's mobile checker ({name})"
     try:
         found = accelerator.estimate(model.path, name)
     except Exception as error:  # its tools are no stable interface
         why = f"the checker gave up: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        return Line("accelerator", Fit.NOT_JUDGED, why=why, how=how)
+        return Line("accelerator", Fit.NOT_JUDGED, why=why, source=Source.CHECKER)
     fails = target.accelerator_required and found.use == "of no use"
     why = f"{name} {found}" + ("" if target.accelerator_required or found.use == "useful" else "; not required")
-    return Line("accelerator", Fit.NOT if fails else Fit.FITS, found.supported, found.nodes, "nodes", why, how)
+    return Line(
+        "accelerator", Fit.NOT if fails else Fit.FITS, found.supported, found.nodes, "nodes", why, Source.CHECKER
+    )
 
 
 def _show(value: float) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from pytest_onnxprep.checks.assessment import Fit, Line, of_file
+from pytest_onnxprep.checks.assessment import Fit, Line, Source, of_file
 from pytest_onnxprep.checks.case import Case
 from pytest_onnxprep.errors import DoesNotFit, SpecError
 from pytest_onnxprep.fuzz.example import Maker
@@ -38,60 +39,82 @@ def run(case: Case) -> CheckResult:
     sizes = signature.trace_sizes() if request.at is None else signature.check_sizes(request.at, "fits(at=)")
     maker = Maker(signature)
     stayed = stay(model.path, maker.feeds(maker.plain(sizes)), target, timed=case.timed)
-    lines = [*of_file(model, target), *_of_stay(stayed, target, request.speed_factor, case.timed)]
+    lines = [*of_file(model, target), *_of_stay(stayed, _Timing(target, request.speed_factor, case.timed))]
     figures = _figures(target, sizes, stayed, lines)
     return CheckResult(*_verdict(target, lines, case.timed), figures, _details(target, lines, figures))
 
 
-def _of_stay(stayed: Stay, target: Target, factor: float | None, timed: bool) -> Iterator[Line]:
+@dataclass(frozen=True)
+class _Timing:
+    """What decides about times.
+
+    Args:
+        target: the device.
+        own_factor: the mark's factor, which takes the place of the profile's.
+        timed: whether times were taken.
+    """
+
+    target: Target
+    own_factor: float | None
+    timed: bool
+
+    @property
+    def factor(self) -> float | None:
+        """What a time of this machine is multiplied with."""
+        if self.own_factor is None:
+            return self.target.time_factor
+        return self.own_factor * (self.target.sustained_factor or 1.0)
+
+
+def _of_stay(stayed: Stay, request: _Timing) -> Iterator[Line]:
+    target, best = request.target, stayed.recommended
     if target.memory_bytes is not None:
-        yield _memory(stayed, target, target.memory_bytes)
-    factor = factor * (target.sustained_factor or 1.0) if factor is not None else target.time_factor
-    best = stayed.recommended
+        yield _memory(stayed, target.memory_bytes)
     for what, limit, seconds in (
         ("start-up", target.startup_ms, best.startup_s if best else None),
         ("latency", target.deadline_ms, best.seconds if best else None),
     ):
         if limit is not None:
-            yield _time(what, limit, seconds, factor, stayed, timed, target)
+            yield _time(what, limit, seconds, stayed, request)
 
 
-def _memory(stayed: Stay, target: Target, limit: int) -> Line:
+def _memory(stayed: Stay, limit: int) -> Line:
     child = stayed.capped
-    cap = "RLIMIT_DATA, held to by the kernel" if stayed.hard else "its peak watched"
-    how = f"simulated: a process of its own on this machine, {_machine(stayed, target)}, capped ({cap})"
+    how = "a process of its own, " + (
+        "held by the kernel to what it may reserve (RLIMIT_DATA)" if stayed.hard else "ended when its peak is more"
+    )
     peak = None if child.peak_bytes is None else child.peak_bytes / 1e6
+    fit, why = Fit.FITS, ""
     if not child.ok:
-        judged = child.outcome in (Outcome.OUT_OF_MEMORY, Outcome.KILLED)
-        return Line("memory", Fit.NOT if judged else Fit.NOT_JUDGED, peak, limit / 1e6, "MB", child.message, how)
-    over = child.peak_bytes is not None and child.peak_bytes > limit
-    why = "" if not stayed.hard_message else f"only where memory is overcommitted: {stayed.hard_message}"
-    return Line("memory", Fit.NOT if over else Fit.FITS, peak, limit / 1e6, "MB", why, how)
+        fit = Fit.NOT if child.outcome in (Outcome.OUT_OF_MEMORY, Outcome.KILLED) else Fit.NOT_JUDGED
+        why = child.message
+    elif child.peak_bytes is not None and child.peak_bytes > limit:
+        fit = Fit.NOT
+    elif stayed.hard_message:
+        why = f"fits only where memory is overcommitted, as Linux does by default: {stayed.hard_message}"
+    return Line("memory", fit, peak, limit / 1e6, "MB", why, Source.SIMULATED, how)
 
 
-def _time(
-    what: str, limit: float, seconds: float | None, factor: float | None, stayed: Stay, timed: bool, target: Target
-) -> Line:
-    if seconds is None:
-        why = _XDIST if not timed else "not measured: the model did not get so far"
-        return Line(what, Fit.NOT_JUDGED, None, limit, "ms", why, "not measured")
-    best = stayed.recommended
-    threads = best.threads if best else 1
-    here = f"measured on this machine with {threads} thread{'s' * (threads != 1)}, {_machine(stayed, target)}"
+def _time(what: str, limit: float, seconds: float | None, stayed: Stay, request: _Timing) -> Line:
+    best, factor = stayed.recommended, request.factor
+    if seconds is None or best is None:
+        why = "not measured: the model did not get so far" if request.timed else _XDIST
+        return Line(what, Fit.NOT_JUDGED, None, limit, "ms", why, Source.NONE)
+    threads = f"{best.threads} thread{'s' * (best.threads != 1)}"
     if factor is None:
-        return Line(what, Fit.NOT_JUDGED, seconds * 1e3, limit, "ms", _NO_FACTOR, here)
+        return Line(what, Fit.NOT_JUDGED, seconds * 1e3, limit, "ms", _NO_FACTOR, Source.MEASURED, threads)
     scaled = seconds * 1e3 * factor
-    said = f" ({target.measured_how})" if target.measured_how else ""
-    how = f"{here}, {seconds * 1e3:.3g} ms, times the given factor {factor:g}{said}"
-    return Line(what, Fit.NOT if scaled > limit else Fit.FITS, scaled, limit, "ms", "", how)
+    said = f" ({request.target.measured_how})" if request.target.measured_how and not request.own_factor else ""
+    how = f"{threads}, {seconds * 1e3:.3g} ms x {factor:g}{said}"
+    return Line(what, Fit.NOT if scaled > limit else Fit.FITS, scaled, limit, "ms", "", Source.SCALED, how)
 
 
 def _machine(stayed: Stay, target: Target) -> str:
     cores = f"{stayed.cores} core{'s' * (stayed.cores != 1)} pinned"
     if target.cores is not None and stayed.cores < target.cores:
-        cores += f" of the device's {target.cores}, this machine has no more"
+        cores += f", the device has {target.cores}"
     version = f"ONNX Runtime {stayed.capped.onnxruntime} for {platform.machine()}"
-    return f"{version}, {cores}" + (f", {stayed.stand_in}" if stayed.stand_in else "")
+    return f"{version}, {cores}" + (f"; {stayed.stand_in}" if stayed.stand_in else "")
 
 
 def _verdict(target: Target, lines: Sequence[Line], timed: bool) -> tuple[Verdict, str]:
@@ -129,10 +152,18 @@ def _figures(target: Target, sizes: dict[str, int], stayed: Stay, lines: Sequenc
         "thread_sweep": [
             {"threads": one.threads, "ms": one.seconds * 1e3, "startup_ms": one.startup_s * 1e3} for one in stayed.sweep
         ],
-        "throttles_at_c": target.throttles_at_c,
-        "sustained_factor": target.sustained_factor,
+        "machine": _machine(stayed, target),
         "stand_in": stayed.stand_in or None,
+        "notes": list(_notes(stayed, target)),
     }
+
+
+def _notes(stayed: Stay, target: Target) -> Iterator[str]:
+    """What nobody here can know."""
+    if target.throttles_at_c is not None and target.sustained_factor is None:
+        yield f"not simulated: the device slows down from {target.throttles_at_c:g} C on"
+    if stayed.sweep and target.cores is not None and stayed.cores < target.cores:
+        yield f"threads were tried up to {stayed.cores}: this machine has no more cores"
 
 
 def _details(target: Target, lines: Sequence[Line], figures: dict[str, Any]) -> str:
@@ -144,9 +175,8 @@ def _details(target: Target, lines: Sequence[Line], figures: dict[str, Any]) -> 
     for line, row in zip(lines, rows, strict=True):
         cells = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         text.append(f"  {cells}")
-        text += [f"      {remark}" for remark in (line.why, line.how) if remark and remark != "read from the file"]
+        told = f"{line.source.value}: {line.how}" if line.how else line.source.value
+        text += [f"      {remark}" for remark in (line.why, told if line.source is not Source.FILE else "") if remark]
     where = ", ".join(f"{name}={size}" for name, size in figures["at"].items())
-    text += ["", f"measured at {where or 'fixed sizes'}"]
-    if target.throttles_at_c is not None and target.sustained_factor is None:
-        text.append(f"not simulated: the device slows down from {target.throttles_at_c:g} C on")
+    text += ["", f"at {where or 'fixed sizes'}; this machine: {figures['machine']}", *figures["notes"]]
     return "\n".join(text)

@@ -12,6 +12,7 @@ from pytest_onnxprep.report.terminal import NARROWEST, Line
 
 _COLUMNS = ("operators", "opset", "disk", "memory", "start-up", "latency", "accelerator")
 _TITLES = {"disk": "disk MB", "memory": "memory MB", "start-up": "start-up ms", "latency": "latency ms"}
+#: Behind a figure: it is what fails, or it is shown and not judged.
 _SIGNS = {"fits": "", "does not fit": "!", "not judged": "?"}
 _WIDEST_TEST = 30
 
@@ -58,7 +59,7 @@ def _by_target(
 def _table(group: Sequence[tuple[Record, Mapping[str, Any]]]) -> list[list[str]]:
     lines = [{line["what"]: line for line in figures["lines"]} for _, figures in group]
     used = [what for what in _COLUMNS if any(what in found for found in lines)]
-    head = ["model/test", "variant", "assessment", *(_TITLES.get(what, what) for what in used), "threads"]
+    head = ["model/test", "variant", "assessment", *(_TITLES.get(what, what) for what in used), "best threads"]
     body = []
     for (record, figures), found in zip(group, lines, strict=True):
         cells = [_cell(found[what]) if what in found else "-" for what in used]
@@ -102,30 +103,27 @@ def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _notes(group: Sequence[tuple[Record, Mapping[str, Any]]]) -> list[tuple[str, str]]:
-    """Reasons, each once with the models it is true of, and how the figures were got."""
-    notes: dict[tuple[str, str], list[str]] = {}
-    hows: dict[str, dict[str, None]] = {}
+    """Reasons, each once with the models it is true of, and where the figures come from."""
+    reasons: dict[tuple[str, str], dict[str, dict[str, None]]] = {}
+    sources: dict[str, dict[str, None]] = {}
+    remarks: dict[str, None] = {}
     for record, figures in group:
         name = " ".join(_name(record))
         for line in figures["lines"]:
-            if line["verdict"] == "does not fit":
-                notes.setdefault((f"does not fit, {line['what']}: {line['why'] or _cell(line)}", "red"), []).append(
-                    name
-                )
-            elif line["why"]:
-                kind = "not judged" if line["verdict"] == "not judged" else "note"
-                notes.setdefault((f"{kind}, {line['what']}: {line['why']}", "light"), []).append(name)
-            hows.setdefault(line["how"].partition(", times the given factor")[0], {})[line["what"]] = None
-    told = [
-        (one_line(f"{text}  [{', '.join(names)}]" if len(names) < len(group) else text), colour)
-        for (text, colour), names in sorted(notes.items(), key=lambda entry: entry[0][1] != "red")
-    ]
-    return told + [(one_line(f"{', '.join(whats)}: {how}"), "light") for how, whats in _merged(hows).items()]
-
-
-def _merged(hows: Mapping[str, Mapping[str, None]]) -> dict[str, list[str]]:
-    """How the figures were got, without the milliseconds and thread counts that differ from row to row."""
-    return {how: list(whats) for how, whats in hows.items() if how != "not measured"}
+            sources.setdefault(line["source"], {})[line["what"]] = None
+            if line["verdict"] == "does not fit" or line["why"]:
+                reason = line["why"] or f"{_number(line['value'])} of {_number(line['limit'])} {line['unit']}"
+                found = reasons.setdefault((line["verdict"], reason), {})
+                found.setdefault(line["what"], {})[name] = None
+        remarks |= dict.fromkeys([*figures["notes"], f"this machine: {figures['machine']}"])
+    told = []
+    for (verdict, reason), whats in sorted(reasons.items(), key=lambda entry: entry[0][0] != "does not fit"):
+        names = dict.fromkeys(name for found in whats.values() for name in found)
+        whose = f"  [{', '.join(names)}]" if len(names) < len(group) else ""
+        kind = "note" if verdict == "fits" else verdict
+        told.append((one_line(f"{kind}: {', '.join(whats)}: {reason}{whose}"), "red" * (verdict == "does not fit")))
+    kinds = [f"{', '.join(whats)}: {source}" for source, whats in sources.items() if source != "not measured"]
+    return [*told, ("; ".join(kinds), "light"), *((remark, "light") for remark in remarks)]
 
 
 def _plain(text: str) -> str:
