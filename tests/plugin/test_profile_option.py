@@ -62,7 +62,7 @@ def test_the_ini_key_does_the_same_at_the_sizes_of_the_export(story) -> None:
 
 def test_nothing_is_profiled_under_xdist(story) -> None:
     """A profile of a machine that runs other tests is not a profile of the model."""
-    outcome = story(TESTS, "--onnxprep-profile", "-n2", "-m", "onnx_profile", subprocess=True)
+    outcome = story(TESTS, "--onnxprep-profile", "-n1", "-m", "onnx_profile", subprocess=True)
 
     assert outcome.verdict("profile") == "skip"
     assert "not measured under xdist: run profile items with -n0" in outcome.one("profile")["summary"]

@@ -107,13 +107,10 @@ def test_relu(onnx_model): pass
 
 
 def test_nothing_is_timed_under_xdist(boards) -> None:
-    """What does not fit fails there too; what fits but for its times is skipped, never passed."""
-    boards.write(PLAIN)
+    """A model that fits but for times nobody took is skipped there, never passed."""
+    fine = boards(PLAIN, "--onnxprep-target=board.toml", "-n1", "-m", "fits", subprocess=True)
 
-    fine = boards.run("--onnxprep-target=board.toml", "-n2", subprocess=True)
-    old = boards.run("--onnxprep-target=old.toml", "-n2", subprocess=True)
-
-    assert (fine.verdict("fits"), old.verdict("fits")) == ("skip", "fail")
+    assert fine.verdict("fits") == "skip"
     assert "not measured under xdist: run fits items with -n0 (pytest -n0 -m fits)" in fine.one("fits")["summary"]
 
 
