@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from pytest_onnxprep.localise.layers import Layer, layer_of_node
 
 #: What ONNX Runtime appends to the name of a tensor for the node that makes it in another layout.
 _RENAMED = ("_nchwc", "_nhwc")
+_ACTIVATIONS = frozenset({"Relu", "Clip", "LeakyRelu", "Sigmoid", "Tanh", "HardSigmoid"})
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,10 @@ class Origins:
         between = sorted(self._between(index))
         if exact is not None:
             # What was folded into it belongs to it: the Relu of a FusedConv, the scale of a BatchNormalization.
-            chosen = sorted({exact, *(one for one in between if one not in self.claimed)})
-            return _traced([self.file.nodes[one] for one in chosen], how, main=self.file.nodes[exact])
+            chosen = [self.file.nodes[one] for one in sorted({exact, *(i for i in between if i not in self.claimed)})]
+            # The Conv of a FusedConv does the work, not the Relu whose tensor it writes.
+            same = (one for one in chosen if one.op_type in node.op_type)
+            return _traced(chosen, how, main=next(same, self.file.nodes[exact]))
         free = [one for one in between if one not in self.claimed] or between
         return _traced([self.file.nodes[one] for one in free], "between") if free else Traced()
 
@@ -88,8 +91,24 @@ class Origins:
         """The tensors of the file that a node makes; one that only changes the layout makes nothing."""
         if node.op_type.startswith("Reorder"):
             return set()
-        stems = {node.name.partition(ending)[0] for ending in _RENAMED if ending in node.name}
+        stems = {self._absorbed(node, node.name.partition(ending)[0]) for ending in _RENAMED if ending in node.name}
         return {name for name in (*node.output, *stems) if name in self.file.producer}
+
+    def _absorbed(self, node: Any, name: str) -> str:
+        """What a node in the blocked layout makes: it took over an addition and an activation, and kept its name."""
+        if len(node.input) > 3 and node.input[3]:
+            name = self._next(name, {"Add", "Sum"})
+        if any(attribute.name == "activation" for attribute in node.attribute):
+            index = self.file.producer.get(name)
+            if index is not None and self.file.nodes[index].op_type not in _ACTIVATIONS:
+                name = self._next(name, _ACTIVATIONS)
+        return name
+
+    def _next(self, name: str, operators: Collection[str]) -> str:
+        """The result of the only reader of a tensor that is such an operator; the tensor itself where there is none."""
+        readers = [self.file.nodes[one] for one in self.file.consumers.get(name, ())]
+        found = [reader for reader in readers if reader.op_type in operators]
+        return str(found[0].output[0]) if len(found) == 1 else name
 
     def _producers(self, names: Iterable[str]) -> set[int]:
         return {self.file.producer[name] for name in names if name in self.file.producer}
@@ -97,8 +116,14 @@ class Origins:
     def _between(self, index: int) -> set[int]:
         """The nodes of the file between what a node reads and what it writes."""
         ends = self._producers(self._anchors([index], "after"))
-        stop = self._producers(self._anchors([index], "before"))
-        return self.file.ancestors(ends, stop) - stop - self.file.constant if ends else set()
+        read = self._anchors([index], "before")
+        stop = self._producers(read)
+        if not ends:
+            return set()
+        # Up to what it reads, and down from there: a side branch that joins in between is not its work.
+        inputs = {reader for name in read if name in self.file.inputs for reader in self.file.consumers.get(name, ())}
+        below = self.file.descendants(stop | inputs)
+        return (self.file.ancestors(ends, stop) & below) - stop - self.file.constant
 
     def _anchors(self, start: Sequence[int], direction: str) -> set[str]:
         """The nearest tensors, on the way up or down the optimised graph, that the file has too."""

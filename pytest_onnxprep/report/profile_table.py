@@ -12,6 +12,8 @@ from pytest_onnxprep.report.terminal import NARROWEST, Line
 #: Nodes shown of each variant; all figures are in the JSON report.
 TOP = 10
 _OPERATORS = 6
+#: The profiler's own work is far less than this.
+_LOST_MS = 1.0
 _WIDEST = {"node": 40, "layer": 34}
 
 
@@ -27,6 +29,10 @@ def profile_lines(records: Iterable[Record], width: int, *, top: int = TOP) -> l
         if left > 0:
             rest = sum(node["share"] for node in figures["nodes"][top:])
             lines.append((f"  {left} more nodes take {rest:.0%}", "light"))
+        if figures["run_ms"] > 2 * figures["nodes_ms"] and figures["run_ms"] - figures["nodes_ms"] > _LOST_MS:
+            lines.append(
+                ("  most of a run was spent outside its nodes: the machine was busy with other things", "yellow")
+            )
         if figures.get("trace"):
             lines.append((f"  trace: {figures['trace']}  (open in https://ui.perfetto.dev or chrome://tracing)", ""))
     return lines

@@ -16,7 +16,7 @@ from pytest_onnxprep.runtime.profile import profile
 def lead_back(tmp_path):
     """Profile a graph and lead each node that ran back: operator -> what was traced."""
 
-    def run(nodes, weights, shape, *, hidden=False):
+    def run(nodes, weights, shape, *, hidden=False, by_name=False):
         x = helper.make_tensor_value_info("x", TensorProto.FLOAT, list(shape))
         y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
         values = [
@@ -29,7 +29,7 @@ def lead_back(tmp_path):
         feeds = {"x": np.ones(shape, np.float32)}
         found = profile(tmp_path / "model.onnx", feeds, tmp_path / "work")
         origins = Origins(model, None if hidden else found.optimised)
-        return {node.operator: origins.trace(node.name) for node in found.nodes}
+        return {node.name if by_name else node.operator: origins.trace(node.name) for node in found.nodes}
 
     return run
 
@@ -116,3 +116,26 @@ def test_a_node_of_several_layers_names_what_they_share() -> None:
     found = Origins(file, run).trace("fused by someone")
 
     assert (found.layer, found.origins, found.how) == ("enc.0 (conv, act)", tuple(names), "between")
+
+
+def test_an_addition_taken_over_by_a_convolution_leads_no_further_back(lead_back) -> None:
+    """Two residual blocks: each Conv stands for what it does, and no node for the blocks before it."""
+    nodes, x = [], "x"
+    for block in "ab":
+        nodes += [
+            helper.make_node("Conv", [x, "w"], [f"c{block}"], f"/{block}/first/Conv", kernel_shape=[1, 1]),
+            helper.make_node("Relu", [f"c{block}"], [f"r{block}"], f"/{block}/act/Relu"),
+            helper.make_node("Conv", [f"r{block}", "w"], [f"d{block}"], f"/{block}/second/Conv", kernel_shape=[1, 1]),
+            helper.make_node("Add", [f"d{block}", x], [f"s{block}"], f"/{block}/Add"),
+            helper.make_node("Relu", [f"s{block}"], [f"t{block}"], f"/{block}/out/Relu"),
+        ]
+        x = f"t{block}"
+    nodes.append(helper.make_node("GlobalAveragePool", [x], ["y"], "/pool/GlobalAveragePool"))
+
+    found = lead_back(nodes, [("w", (16, 16, 1, 1))], (1, 16, 8, 8), by_name=True)
+
+    stands_for = [traced.origins for traced in found.values()]
+    covered = [name for names in stands_for for name in names]
+    assert all(len({name.split("/")[1] for name in names}) <= 1 for names in stands_for), stands_for
+    assert {f"/{block}/{name}" for block in "ab" for name in ("first/Conv", "second/Conv", "Add")} <= set(covered)
+    assert {traced.layer for traced in found.values()} >= {"a.first", "a.second", "b.first", "b.second"}
