@@ -13,6 +13,9 @@ from pytest_onnxprep.spec.verdict import Verdict
 #: What one check found: the ``results`` entries of the JSON report.
 Record = Mapping[str, Any]
 
+#: Checks that may be asked for at several sizes, an item each.
+_SIZED = ("latency", "memory", "startup", "throughput")
+
 #: Worst first. A verdict this version does not know counts as an error: it is not known to be harmless.
 SEVERITY = tuple(v.value for v in (Verdict.ERROR, Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.SKIP, Verdict.PASS))
 
@@ -178,14 +181,14 @@ def _notes(group: list[Record]) -> tuple[Note, ...]:
 def _keyed(records: list[Record]) -> Iterable[tuple[Record, tuple[str, str]]]:
     """Each record with (node id without variant and check, variant)."""
     split = [(record, *_split(record)) for record in records]
-    # The id of a latency item may go on after its check ("latency-batch8"), and so may the user's own parameters
-    # ("parity-resnet"). The parameters are those that another check of the same test has too.
+    # The id of an item at one of several sizes may go on after its check ("latency-batch8"), and so may the user's own
+    # parameters ("parity-resnet"). The parameters are those that another check of the same test has too.
     known: dict[tuple[str, str], set[str]] = {}
     for record, base, own, variant in split:
-        if record.get("check") != "latency":
+        if record.get("check") not in _SIZED:
             known.setdefault((base, variant), set()).add(own)
     for record, base, own, variant in split:
-        if record.get("check") == "latency":
+        if record.get("check") in _SIZED:
             own = _own_parameters(record, own, known.get((base, variant), set()))
         yield record, (f"{base}[{own}]" if own else base, variant)
 

@@ -53,6 +53,7 @@ def run_child(
     warmup: int = 2,
     min_time_s: float = 0.0,
     more_feeds: Sequence[Feeds] = (),
+    stop_after_s: float = 1e9,
     limits: Limits | None = None,
     pinned_cores: Sequence[int] | None = None,
     arena: bool = False,
@@ -72,6 +73,7 @@ def run_child(
         warmup: runs between the first and the timed ones. The second run of a size makes the arena grow.
         min_time_s: go on with the timed runs for so long.
         more_feeds: further inputs to time after those, each with its own warm-up.
+        stop_after_s: seconds of timed runs after which none of ``more_feeds`` is begun; the rest have no timing.
         limits: a cap on memory, and a priority.
         pinned_cores: the only CPUs the child may use.
         arena: also ask ONNX Runtime's profiler what its arena holds. It costs memory and time of its own, so take
@@ -95,6 +97,7 @@ def run_child(
             "runs": runs,
             "warmup": warmup,
             "min_time_s": min_time_s,
+            "stop_after_s": stop_after_s,
             "cores": cores,
             "nice": limits.nice,
             "memory_bytes": limits.memory_bytes,
