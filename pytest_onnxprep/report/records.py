@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_onnxprep.report.figures import number, one_line
+from pytest_onnxprep.report.resources import Resources, resources
 from pytest_onnxprep.spec.verdict import Verdict
 
 #: What one check found: the ``results`` entries of the JSON report.
@@ -67,6 +68,7 @@ class Row:
     rtol: float | None = None
     p50_ms: float | None = None
     latency: Latency | None = None
+    resources: Resources = field(default_factory=Resources)
 
 
 def rows(records: Iterable[Record]) -> list[Row]:
@@ -122,6 +124,7 @@ def _row(nodeid: str, test: str, variant: str, group: list[Record]) -> Row:
         rtol=number(parity.get("rtol")),
         p50_ms=number(timed.get("p50_ms")),
         latency=_latency(timed),
+        resources=resources(by_check),
     )
 
 

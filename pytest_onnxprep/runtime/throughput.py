@@ -11,9 +11,9 @@ from pytest_onnxprep.runtime.child_measure import ChildMeasure
 from pytest_onnxprep.runtime.child_process import POWERCAP, Feeds, run_child
 from pytest_onnxprep.runtime.fresh_runs import FreshRuns, process_of, run_fresh
 from pytest_onnxprep.runtime.memory import TIMEOUT_S, completed, median
-from pytest_onnxprep.runtime.neighbours import usable_cores
+from pytest_onnxprep.runtime.neighbours import Neighbours, usable_cores
 from pytest_onnxprep.spec.verdict import Verdict
-from pytest_onnxprep.stats.fresh import Process
+from pytest_onnxprep.stats.fresh import Process, is_quiet
 from pytest_onnxprep.stats.sequential import Ruling
 from pytest_onnxprep.stats.words import in_ms, percent
 
@@ -65,12 +65,21 @@ class ThroughputMeasurement:
 
 @dataclass(frozen=True)
 class Point:
-    """One point of the sweep. The rate is that of the fastest run: other programs can only have slowed the others."""
+    """One point of the sweep. The rate is that of the fastest run: other programs can only have slowed the others.
+
+    Args:
+        threads: intra-op threads.
+        items: items of a run.
+        run_s: seconds of the fastest run.
+        cores_used: CPU seconds per second.
+        evidence: all runs of it.
+    """
 
     threads: int
     items: int
     run_s: float
     cores_used: float
+    evidence: Process
 
     @property
     def per_s(self) -> float:
@@ -128,8 +137,10 @@ def measure_throughput(
         return {"item_s": process_of(timing.span, threads, per=len(timing.samples_s) * load.items)}
 
     runs = run_fresh(child, read, {"item_s": 1 / min_per_s}, max_time_s=max_time_s)
+    neighbours = Neighbours()
     points = _sweep(load, threads, provider) if sweep else []
-    report = _Report(load, runs, points, min_per_s, threads)
+    quiet = bool(points) and is_quiet([point.evidence for point in points], neighbours.surroundings())
+    report = _Report(load, runs, points, min_per_s, threads, quiet)
     return ThroughputMeasurement(runs.verdict, report.summary(), report.figures(), report.details())
 
 
@@ -172,7 +183,7 @@ def _sweep(load: Load, asked: int, provider: str | None) -> list[Point]:
             "the throughput",
         )
         points += [
-            Point(threads, size, min(timing.samples_s), timing.span.cores_used)
+            Point(threads, size, min(timing.samples_s), timing.span.cores_used, process_of(timing.span, threads))
             for size, timing in zip(sizes, found.timings, strict=False)
         ]
     return sorted(points, key=lambda point: (point.threads, point.items))
@@ -181,8 +192,16 @@ def _sweep(load: Load, asked: int, provider: str | None) -> list[Point]:
 class _Report:
     """Words and figures."""
 
-    def __init__(self, load: Load, runs: FreshRuns, points: Sequence[Point], min_per_s: float, threads: int) -> None:
-        self.load, self.runs, self.points = load, runs, points
+    def __init__(
+        self,
+        load: Load,
+        runs: FreshRuns,
+        points: Sequence[Point],
+        min_per_s: float,
+        threads: int,
+        quiet: bool,
+    ) -> None:
+        self.load, self.runs, self.points, self.quiet = load, runs, points, quiet
         self.min_per_s, self.threads = min_per_s, threads
         self.per_s = 1 / runs.value("item_s")
         slow, fast = (1 / end for end in reversed(runs.interval("item_s")))
@@ -206,6 +225,7 @@ class _Report:
             else f"not available: no readable energy counter in {POWERCAP}",
             "sweep": [point.figures() for point in self.points],
             "recommended_threads": self.recommended,
+            "sweep_quiet": self.quiet if self.points else None,
             "budget": {"min_per_s": self.min_per_s},
             **self.runs.figures(),
         }
@@ -237,7 +257,8 @@ class _Report:
                 f"{point.cores_used:>12.2f}"
                 for point in self.points
             ]
-            lines.append("(fastest run of one process each)")
+            busy = "" if self.quiet else "; the machine was busy, so compare with care"
+            lines.append(f"(fastest run of one process each{busy})")
         return "\n".join([*lines, "", f"Hint: {self._hint()}"])
 
     def _hint(self) -> str:
