@@ -99,7 +99,7 @@ def measure() -> list[Result]:
     note = (
         f"{CHILDREN} fresh processes a model, each measured by itself (VmHWM, read at its end) and by {how} around it: "
         "medians, the largest difference, and how far our peaks lie apart. Last column: the peak of a process that has "
-        "exported the models so far and then runs this one: what a test without a process of its own would have to tell."
+        "exported the models so far and then runs this one: what a test without a child of its own would have to tell."
     )
     bar = f"each within {BAR:.0%} of `/usr/bin/time -v` on the same child"
     return [Result("Peak memory of the child", bar, f"{worst:+.2%} at worst", abs(worst) <= BAR, rows, note)]

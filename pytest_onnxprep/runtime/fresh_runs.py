@@ -122,10 +122,11 @@ def run_fresh(
 def process_of(span: Span, threads: int, *, per: float = 1.0) -> Process:
     """A span as evidence, divided by how often something happened in it.
 
-    What a process needs at least: with one thread its time without the waiting for a CPU. Several threads wait for each
-    other, which nobody can tell from waiting for others: there it is the CPU time, shared evenly.
+    What a process needs at least is its CPU time, shared evenly by its threads. With one thread it is also its time
+    without the waiting for a CPU, which the kernel books by the tick and so may tell too high for a short span. Several
+    threads wait for each other as well, and nobody can tell which of it was whose fault.
     """
-    floor = span.undisturbed_s if threads == 1 else span.cpu_s / threads
+    floor = max(span.cpu_s / threads, span.undisturbed_s if threads == 1 else 0.0)
     return Process(span.wall_s / per, min(floor, span.wall_s) / per, span.waited_share)
 
 
