@@ -75,6 +75,18 @@ class DoesNotFit(Finding):
     """The model asks more of a device than its profile offers."""
 
 
+class MemoryBudgetExceeded(Finding):
+    """A fresh process with the model holds more memory than budgeted."""
+
+
+class StartupBudgetExceeded(Finding):
+    """Loading the model, or its first run, takes longer than budgeted."""
+
+
+class ThroughputTooLow(Finding):
+    """Fewer items per second than demanded."""
+
+
 class Inconclusive(Finding):
     """A check could not tell, under ``--onnxprep-on-inconclusive=fail``."""
 
@@ -106,6 +118,7 @@ __all__ = [
     "Finding",
     "Inconclusive",
     "LatencyBudgetExceeded",
+    "MemoryBudgetExceeded",
     "OnnxPrepError",
     "OperatorsNotAccepted",
     "ParityError",
@@ -113,6 +126,8 @@ __all__ = [
     "SizeBudgetExceeded",
     "SourceError",
     "SpecError",
+    "StartupBudgetExceeded",
+    "ThroughputTooLow",
     "closest",
     "own_frames_hidden",
 ]

@@ -36,7 +36,7 @@ def run(case: Case) -> CheckResult:
         raise SpecError("fits needs a target")
     model = case.model
     signature = model.signature
-    sizes = signature.trace_sizes() if request.at is None else signature.check_sizes(request.at, "fits(at=)")
+    sizes = signature.check_sizes(request.at[0], "fits(at=)") if request.at else signature.trace_sizes()
     maker = Maker(signature)
     stayed = stay(model.path, maker.feeds(maker.plain(sizes)), target, timed=case.timed)
     lines = [*of_file(model, target), *_of_stay(stayed, _Timing(target, request.speed_factor, case.timed))]

@@ -38,7 +38,7 @@ def asked_for(config: pytest.Config, folder: Path, requests: Mapping[str, Any]) 
     targets = _targets(config, folder, requests)
     for target in targets:
         asked: FitsRequest = requests.get("fits", FitsRequest())
-        at = asked.at if asked.at is not None or latency is None else latency.at[0]
+        at = asked.at or (latency.at[:1] if latency is not None else ())
         label = "fits" if len(targets) == 1 else f"fits-{target.name}"
         yield "fits", label, replace(asked, at=at, target=target)
     if profiling(config):

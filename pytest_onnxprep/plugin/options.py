@@ -40,6 +40,12 @@ MARKERS = (
     "operators(allowed, forbidden, opset_max, domains): "
     "hold the graph to the operators a target's runtime can run (pytest-onnxprep)",
     "fits(target=None, *, at, speed_factor): hold the model to a device profile (pytest-onnxprep)",
+    "memory_budget(peak_mb, *, at, model_mb, steady_mb, threads=1, provider, children=3): "
+    "hold the memory of a fresh process with the ONNX model to a budget (pytest-onnxprep)",
+    "startup_budget(load_ms, first_run_ms, *, at, threads=1, provider, max_time_s=30): "
+    "hold loading the ONNX model and its first run to a budget (pytest-onnxprep)",
+    "throughput_budget(min_per_s, *, at, threads=1, provider, batch, sweep=True, max_time_s=30): "
+    "demand a number of items per second (pytest-onnxprep)",
 )
 
 #: Marks that no user writes.

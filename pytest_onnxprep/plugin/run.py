@@ -22,12 +22,16 @@ from pytest_onnxprep.errors import (
     OnnxPrepError,
     SpecError,
 )
+from pytest_onnxprep.marks import CHECKS
 from pytest_onnxprep.plugin.engine import Prepared, engine_of
 from pytest_onnxprep.plugin.items import CheckItem
 from pytest_onnxprep.plugin.keys import RESULT
-from pytest_onnxprep.plugin.option_checks import module_of
+from pytest_onnxprep.plugin.option_checks import mark_of, module_of
 from pytest_onnxprep.plugin.options import effort, option
 from pytest_onnxprep.spec.verdict import CheckResult, Verdict
+
+#: Checks whose figures the other workers of xdist would change. Memory is not one of them.
+_TIMED = ("latency", "startup", "throughput", "profile")
 
 
 def run_item(item: CheckItem) -> object | None:
@@ -66,7 +70,7 @@ def export_of(item: CheckItem) -> OnnxModel:
 
 def _check(item: CheckItem) -> CheckResult:
     cell = item.cell
-    unmeasured = _unmeasured(item)
+    unmeasured = _unmeasured(item) if cell.check in _TIMED else ""
     if unmeasured and os.environ.get("PYTEST_XDIST_WORKER"):
         item.stash[RESULT] = CheckResult(Verdict.SKIP, unmeasured)
         raise pytest.skip.Exception(unmeasured, _use_item_location=True)
@@ -141,14 +145,12 @@ def _settle(item: CheckItem, result: CheckResult) -> None:
 
 
 def _unmeasured(item: CheckItem) -> str:
-    """Why an item that times cannot be measured in this run, or an empty string."""
-    timed = {"latency": "latency_budget", "profile": "onnx_profile"}
-    if item.cell.check not in timed:
-        return ""
+    """Why a timed item cannot be measured in this run, or an empty string."""
+    check = item.cell.check
     if os.environ.get("PYTEST_XDIST_WORKER"):
-        mark = timed[item.cell.check]
-        return f"not measured under xdist: run {item.cell.check} items with -n0 (pytest -n0 -m {mark})"
-    if item.cell.check == "latency" and item.config.getoption("benchmark_disable", default=False):
+        mark = mark_of(check) or CHECKS[check].mark
+        return f"not measured under xdist: run {check} items with -n0 (pytest -n0 -m {mark})"
+    if check == "latency" and item.config.getoption("benchmark_disable", default=False):
         return "not measured: --benchmark-disable (the model was run once)"
     return ""
 

@@ -65,7 +65,10 @@ def main(request_file: str, pipe: int) -> int:
         stage = "steady runs"
         tell(pipe, stage=stage)
         energy = Energy(request["powercap"])
-        for feeds in sets:
+        last = time.monotonic() + request["stop_after_s"]
+        for index, feeds in enumerate(sets):
+            if index and time.monotonic() > last:
+                break
             tell(pipe, timing=_timing(session, feeds, request, energy))
         tell(pipe, steady=memory(), threads=thread_count())
         if request["profile"]:

@@ -53,9 +53,11 @@ def run_child(
     warmup: int = 2,
     min_time_s: float = 0.0,
     more_feeds: Sequence[Feeds] = (),
+    stop_after_s: float = 1e9,
     limits: Limits | None = None,
     pinned_cores: Sequence[int] | None = None,
     arena: bool = False,
+    launcher: Sequence[str] = (),
     timeout_s: float = 120.0,
 ) -> ChildMeasure:
     """Load a model in a child of its own, run it once, then some more, and measure each step.
@@ -72,10 +74,12 @@ def run_child(
         warmup: runs between the first and the timed ones. The second run of a size makes the arena grow.
         min_time_s: go on with the timed runs for so long.
         more_feeds: further inputs to time after those, each with its own warm-up.
+        stop_after_s: seconds of timed runs after which none of ``more_feeds`` is begun; the rest have no timing.
         limits: a cap on memory, and a priority.
         pinned_cores: the only CPUs the child may use.
         arena: also ask ONNX Runtime's profiler what its arena holds. It costs memory and time of its own, so take
             the other figures from a child without it.
+        launcher: put before the child's command line, such as ``("/usr/bin/time", "-v")``.
         timeout_s: seconds after which the child is killed.
 
     Raises:
@@ -83,6 +87,8 @@ def run_child(
     """
     limits = limits or Limits()
     cores = _checked_cores(pinned_cores)
+    if launcher and limits.memory_bytes is not None and limits.enforce == "resident":
+        raise OnnxPrepError("a child behind a launcher cannot be watched: use enforce='data' or leave memory_bytes out")
     with tempfile.TemporaryDirectory(prefix="onnxprep-child-") as name, CgroupCap(limits) as cgroup:
         folder = Path(name)
         names = _save(folder / "feeds.npz", [feeds, *more_feeds])
@@ -95,6 +101,7 @@ def run_child(
             "runs": runs,
             "warmup": warmup,
             "min_time_s": min_time_s,
+            "stop_after_s": stop_after_s,
             "cores": cores,
             "nice": limits.nice,
             "memory_bytes": limits.memory_bytes,
@@ -106,7 +113,7 @@ def run_child(
         }
         (folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
         watched = limits.memory_bytes if limits.enforce == "resident" else None
-        child = _Child(folder, time.monotonic() + timeout_s, watched)
+        child = _Child(folder, time.monotonic() + timeout_s, launcher, watched)
         facts = child.talk()
         return _measure(facts, child, limits, cgroup.killed(), timeout_s, threads)
 
@@ -117,11 +124,12 @@ class _Child:
     Args:
         folder: holds the request.
         deadline: on the monotonic clock.
+        launcher: what starts it.
         most: bytes it may hold; it is ended when it holds more.
     """
 
-    def __init__(self, folder: Path, deadline: float, most: int | None = None) -> None:
-        self.folder, self.deadline, self.most = folder, deadline, most
+    def __init__(self, folder: Path, deadline: float, launcher: Sequence[str], most: int | None) -> None:
+        self.folder, self.deadline, self.launcher, self.most = folder, deadline, launcher, most
         self.timed_out = False
         self.seen = 0
         self.status: int | None = None
@@ -131,7 +139,7 @@ class _Child:
         reader, writer = os.pipe()
         try:
             with (self.folder / "output.txt").open("wb") as output:
-                command = [sys.executable, "-I", "-S", "-B", child_main.__file__]
+                command = [*self.launcher, sys.executable, "-I", "-S", "-B", child_main.__file__]
                 process = subprocess.Popen(  # noqa: S603  # our own interpreter and script
                     [*command, str(self.folder / "request.json"), str(writer)],
                     stdin=subprocess.DEVNULL,

@@ -17,13 +17,13 @@ class FitsRequest:
 
     Args:
         targets: names or paths as written; empty where ``onnx_export(target=)`` or the option gives them.
-        at: sizes to measure at; None for those of the latency budget, or of the export.
+        at: the sizes to measure at, one entry; empty for those of the latency budget, or of the export.
         speed_factor: time on the device / time on this machine, measured; takes the place of the profile's own.
         target: the profile, once it is read.
     """
 
     targets: tuple[str, ...] = ()
-    at: Mapping[str, int] | None = None
+    at: tuple[Mapping[str, int], ...] = ()
     speed_factor: float | None = None
     target: Target | None = None
 
@@ -41,4 +41,4 @@ def read_fits(target: Any = None, *, at: Any = None, speed_factor: Any = None) -
             if isinstance(size, bool) or not isinstance(size, int) or size < 0:
                 raise SpecError(f"at: {name} must be a size, not {size!r}")
     factor = None if speed_factor is None else read_factor("speed_factor", speed_factor)
-    return FitsRequest(() if target is None else target_names(target), at, factor)
+    return FitsRequest(() if target is None else target_names(target), () if at is None else (at,), factor)
