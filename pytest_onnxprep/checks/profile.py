@@ -8,9 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pytest_onnxprep.artifacts.onnx_model import OnnxModel
 from pytest_onnxprep.checks.case import Case
 from pytest_onnxprep.errors import Finding, OnnxPrepError
 from pytest_onnxprep.fuzz.example import Maker
+from pytest_onnxprep.localise.by_value import layers_by_value
 from pytest_onnxprep.localise.optimised import Origins, Traced
 from pytest_onnxprep.runtime.profile import Event, NodeTime, Profile, profile
 from pytest_onnxprep.spec.profile_request import ProfileRequest
@@ -22,6 +24,9 @@ FINDING = Finding
 TRACE_RUNS = 10
 #: A share below this is no news in the summary.
 _TOLD = 0.005
+
+#: Share of the time without a layer above which the framework is asked.
+_UNEXPLAINED = 0.1
 
 Placed = list[tuple[NodeTime, Traced]]
 
@@ -38,11 +43,10 @@ def run(case: Case) -> CheckResult:
     sizes = signature.trace_sizes() if request.at is None else signature.check_sizes(request.at, "latency_budget(at=)")
     maker = Maker(signature)
     provider = request.provider or model.provider
+    feeds = maker.feeds(maker.plain(sizes))
     with tempfile.TemporaryDirectory(prefix="onnxprep-profile-") as folder:
-        feeds = maker.feeds(maker.plain(sizes))
         found = profile(model.path, feeds, Path(folder), provider=provider, threads=request.threads)
-    origins = Origins(model.graph_proto, found.optimised)
-    placed = [(node, origins.trace(node.name)) for node in found.nodes]
+    placed = _placed(model, found, feeds)
     trace = _write_trace(case, found, placed)
     figures = {
         "at": sizes,
@@ -59,6 +63,17 @@ def run(case: Case) -> CheckResult:
         "trace_runs": min(TRACE_RUNS, found.runs),
     }
     return CheckResult(Verdict.PASS, _summary(figures), figures)
+
+
+def _placed(model: OnnxModel, found: Profile, feeds: Mapping[str, Any]) -> Placed:
+    """Each node with where it comes from; where the file leaves much of the time unexplained, values are matched."""
+    origins = Origins(model.graph_proto, found.optimised)
+    placed = [(node, origins.trace(node.name)) for node in found.nodes]
+    unknown = sum(node.ms for node, traced in placed if not (traced.layer or traced.line))
+    if unknown <= _UNEXPLAINED * found.nodes_ms or model.source.framework == "onnx":
+        return placed
+    origins = Origins(model.graph_proto, found.optimised, layers_by_value(model, feeds))
+    return [(node, origins.trace(node.name)) for node in found.nodes]
 
 
 def _grouped(found: Profile, named: Iterable[tuple[str, NodeTime]]) -> list[dict[str, Any]]:
@@ -85,6 +100,7 @@ def _node(found: Profile, node: NodeTime, traced: Traced) -> dict[str, Any]:
         "line": traced.line or None,
         "stands_for": list(traced.origins),
         "known_by": traced.how or None,
+        "layer_from": traced.layer_from or None,
         "inputs": list(node.shapes),
     }
 

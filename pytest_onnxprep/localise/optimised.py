@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from pytest_onnxprep.artifacts.onnx_model import all_nodes
+from pytest_onnxprep.artifacts.onnx_model import all_nodes, bodies
 from pytest_onnxprep.localise.graph import Graph
 from pytest_onnxprep.localise.layers import Layer, layer_of_node
 
@@ -27,12 +27,15 @@ class Traced:
         how: ``name`` (the node of that name), ``tensor`` (it writes, or is named after, a tensor of the file),
             ``between`` (all nodes between its inputs and outputs that no other node stands for), ``layout`` (it only
             rearranges the result of these), or "".
+        layer_from: ``file`` (the exporter's notes, or the node's name), ``value`` (what it computes equals what that
+            layer computes), or "".
     """
 
     origins: tuple[str, ...] = ()
     layer: str = ""
     line: str = ""
     how: str = ""
+    layer_from: str = ""
 
 
 class Origins:
@@ -41,12 +44,16 @@ class Origins:
     Args:
         original: the file's ``ModelProto``.
         optimised: the one ONNX Runtime runs; None where only names can tell.
+        by_value: label of a node of the file -> its layer, for those of which the file says nothing.
     """
 
-    def __init__(self, original: Any, optimised: Any) -> None:
+    def __init__(self, original: Any, optimised: Any, by_value: Mapping[str, Layer] | None = None) -> None:
+        self.by_value = by_value or {}
         self.file = Graph(original)
         self.by_name = {node.name: node for node in all_nodes(original) if node.name}
         self.run = Graph(optimised) if optimised is not None else None
+        graph = self.run or self.file
+        self.holders = {inner.name: node.name for node in graph.nodes for inner in bodies(node) if inner.name}
         self.claimed: set[int] = set()
         if self.run is not None:
             self.claimed = {found for node in self.run.nodes if (found := self._exact(node)[0]) is not None}
@@ -60,14 +67,29 @@ class Origins:
         stem = name.rstrip("/")
         while stem and stem not in self.by_name:
             stem = stem.rpartition("/")[0]
-        return _traced([self.by_name[stem]], "name") if stem else Traced()
+        found = self._traced([self.by_name[stem]], "name") if stem else Traced()
+        if found.layer or found.line or name not in self.holders:
+            return found
+        holder = self.trace(self.holders[name])  # what a body does is done for whom it belongs to
+        return replace(found, layer=holder.layer, line=holder.line, layer_from=holder.layer_from)
+
+    def _traced(self, nodes: Sequence[Any], how: str, main: Any = None) -> Traced:
+        layers = [layer_of_node(node) for node in nodes]
+        own = layer_of_node(main) if main is not None else None
+        source = "file" if any(layer.path or layer.line for layer in layers) else ""
+        if not source and self.by_value:
+            layers = [self.by_value.get(_label(node), Layer()) for node in nodes]
+            own = self.by_value.get(_label(main)) if main is not None else None
+            source = "value" if any(layer.path or layer.line for layer in layers) else ""
+        line = next((layer.line for layer in [own, *reversed(layers)] if layer is not None and layer.line), "")
+        return Traced(tuple(map(_label, nodes)), _shared(layers, own), line, how, source)
 
     def _of_node(self, index: int) -> Traced:
         assert self.run is not None
         node = self.run.nodes[index]
         if node.op_type.startswith("Reorder"):  # of a layout; it belongs to what it hands on
             handed = sorted(self._producers(self._anchors([index], "before") or self._anchors([index], "after")))
-            return _traced([self.file.nodes[one] for one in handed], "layout") if handed else Traced()
+            return self._traced([self.file.nodes[one] for one in handed], "layout") if handed else Traced()
         exact, how = self._exact(node)
         between = sorted(self._between(index))
         if exact is not None:
@@ -75,9 +97,9 @@ class Origins:
             chosen = [self.file.nodes[one] for one in sorted({exact, *(i for i in between if i not in self.claimed)})]
             # The Conv of a FusedConv does the work, not the Relu whose tensor it writes.
             same = (one for one in chosen if one.op_type in node.op_type)
-            return _traced(chosen, how, main=next(same, self.file.nodes[exact]))
+            return self._traced(chosen, how, main=next(same, self.file.nodes[exact]))
         free = [one for one in between if one not in self.claimed] or between
-        return _traced([self.file.nodes[one] for one in free], "between") if free else Traced()
+        return self._traced([self.file.nodes[one] for one in free], "between") if free else Traced()
 
     def _exact(self, node: Any) -> tuple[int | None, str]:
         """The one node of the file that a node keeps the name of, or the result of."""
@@ -154,12 +176,8 @@ class Origins:
         return found
 
 
-def _traced(nodes: Sequence[Any], how: str, main: Any = None) -> Traced:
-    layers = [layer_of_node(node) for node in nodes]
-    own = layer_of_node(main) if main is not None else None
-    line = next((layer.line for layer in [own, *reversed(layers)] if layer is not None and layer.line), "")
-    names = tuple(str(node.name or next(iter(node.output), node.op_type)) for node in nodes)
-    return Traced(names, _shared(layers, own), line, how)
+def _label(node: Any) -> str:
+    return str(node.name or next((name for name in node.output if name), node.op_type))
 
 
 def _shared(layers: Sequence[Layer], own: Layer | None) -> str:

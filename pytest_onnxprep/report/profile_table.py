@@ -124,4 +124,7 @@ def _node(node: Mapping[str, Any]) -> str:
 
 
 def _where(node: Mapping[str, Any]) -> str:
-    return " ".join((node["layer"] or node["line"] or "-").split())
+    layer, line = node["layer"], node["line"]
+    # A layer found by its values may have no name of the user's: jax.vmap, a lambda.
+    shown = f"{layer}, {line}" if layer and line and node.get("layer_from") == "value" else layer or line or "-"
+    return " ".join(shown.split())

@@ -139,3 +139,25 @@ def test_an_addition_taken_over_by_a_convolution_leads_no_further_back(lead_back
     assert all(len({name.split("/")[1] for name in names}) <= 1 for names in stands_for), stands_for
     assert {f"/{block}/{name}" for block in "ab" for name in ("first/Conv", "second/Conv", "Add")} <= set(covered)
     assert {traced.layer for traced in found.values()} >= {"a.first", "a.second", "b.first", "b.second"}
+
+
+def test_a_body_belongs_to_the_layer_of_its_loop() -> None:
+    """A node within a body whose own name tells nothing has the layer of the node that holds it."""
+    count, going, state = (
+        helper.make_tensor_value_info(name, kind, [])
+        for name, kind in (("i", TensorProto.INT64), ("go", TensorProto.BOOL), ("s", TensorProto.FLOAT))
+    )
+    steps = [helper.make_node("Identity", ["go"], ["go2"]), helper.make_node("Neg", ["s"], ["s2"], "step")]
+    outputs = [
+        helper.make_tensor_value_info(*one, []) for one in (("go2", TensorProto.BOOL), ("s2", TensorProto.FLOAT))
+    ]
+    body = helper.make_graph(steps, "body", [count, going, state], outputs)
+    loop = helper.make_node("Loop", ["n", "", "x"], ["y"], "/rnn/Loop", body=body)
+    inputs = [helper.make_tensor_value_info("n", TensorProto.INT64, []), helper.make_tensor_value_info("x", 1, [])]
+    model = helper.make_model(
+        helper.make_graph([loop], "g", inputs, [helper.make_tensor_value_info("y", TensorProto.FLOAT, [])])
+    )
+
+    found = Origins(model, model).trace("step")
+
+    assert (found.origins, found.layer, found.layer_from) == (("step",), "rnn", "file")
