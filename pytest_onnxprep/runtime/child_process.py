@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import os
 import re
 import select
@@ -37,6 +38,8 @@ _NO_MEMORY = re.compile(
     r"|Resource temporarily unavailable|mmap.*failed|unable to allocate",
     re.IGNORECASE,
 )
+#: Seconds after its deadline that a child whose parent is gone ends itself.
+_GRACE_S = 5
 #: How often a child with a cap is looked at. Its peak is looked at, so that nothing between two looks is missed.
 _WATCH_S = 0.02
 #: Kept of what the child printed before it died.
@@ -102,6 +105,7 @@ def run_child(
             "warmup": warmup,
             "min_time_s": min_time_s,
             "stop_after_s": stop_after_s,
+            "give_up_s": math.ceil(timeout_s) + _GRACE_S,
             "cores": cores,
             "nice": limits.nice,
             "memory_bytes": limits.memory_bytes,

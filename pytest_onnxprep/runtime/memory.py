@@ -18,6 +18,10 @@ RUNS = 3
 MORE_CHILDREN = 4
 TIMEOUT_S = 300.0
 
+_FIGURES = ("peak_mb", "model_mb", "steady_mb", "baseline_mb", "load_peak_mb")
+#: Peaks this near to each other are one.
+_NEAR = 0.02
+
 _WHAT = {"peak_mb": "peak", "model_mb": "model's own share of the peak", "steady_mb": "steady"}
 
 
@@ -94,14 +98,15 @@ def median(values: list[float]) -> float:
 
 def _series(children: list[ChildMeasure]) -> dict[str, list[float]]:
     """Megabytes by figure, one per child."""
-    series: dict[str, list[float]] = {name: [] for name in ("peak_mb", "model_mb", "steady_mb", "baseline_mb")}
+    series: dict[str, list[float]] = {name: [] for name in _FIGURES}
     for one in children:
-        if one.steady is None or one.baseline is None or one.own_bytes is None:  # not of a completed child
-            continue
+        if one.baseline is None or one.loaded is None or one.steady is None or one.own_bytes is None:
+            continue  # no completed child
         series["peak_mb"].append(one.steady.peak / 1e6)
         series["model_mb"].append(one.own_bytes / 1e6)
         series["steady_mb"].append(one.steady.resident / 1e6)
         series["baseline_mb"].append(one.baseline.resident / 1e6)
+        series["load_peak_mb"].append(one.loaded.peak / 1e6)
     return series
 
 
@@ -168,7 +173,7 @@ class _Report:
         lines = [f"memory over budget: {self._summary()}", ""]
         lines += [f"  {name:<38}{value:>10} MB" for name, value in self._rows()]
         arena = self.arena_mb or 0.0
-        lines += ["", f"Hint: {_hint(medians['model_mb'], arena, medians['baseline_mb'], min(self.over.values()))}"]
+        lines += ["", f"Hint: {_hint(medians, arena, min(self.over.values()))}"]
         return "\n".join(lines)
 
     def _rows(self) -> list[tuple[str, str]]:
@@ -177,16 +182,19 @@ class _Report:
             ("peak of the process", _mb(medians["peak_mb"])),
             ("  ONNX Runtime, NumPy and the inputs", _mb(medians["baseline_mb"])),
             ("  the model: weights, buffers, arena", _mb(medians["model_mb"])),
+            ("peak while loading", _mb(medians["load_peak_mb"])),
         ]
         if self.arena_mb is not None:
             rows.append(("what the arena holds (reserved)", _mb(self.arena_mb)))
         return [*rows, ("steady, after the runs", _mb(medians["steady_mb"]))]
 
 
-def _hint(model: float, arena: float, baseline: float, limit: float) -> str:
-    if baseline >= limit:
+def _hint(medians: Mapping[str, float], arena: float, limit: float) -> str:
+    if medians["baseline_mb"] >= limit:
         return "ONNX Runtime alone is over the budget; budget the model's own share with model_mb, or raise peak_mb."
-    if arena > model / 2:
+    if medians["load_peak_mb"] >= (1 - _NEAR) * medians["peak_mb"]:
+        return "the peak is reached while loading: the file, the weights and their packed copies at once."
+    if arena > medians["model_mb"] / 2:
         return "most of it is the arena: intermediate results. A smaller batch or input size shrinks it."
     return "most of it is not the arena: weights, their packed copies and the graph. Quantising or sharing shrinks it."
 
