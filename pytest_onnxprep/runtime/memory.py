@@ -218,7 +218,10 @@ def _hint(medians: Mapping[str, float], arena: float, limit: float) -> str:
     if medians["baseline_mb"] >= limit:
         return "ONNX Runtime alone is over the budget; budget the model's own share with model_mb, or raise peak_mb."
     if medians["load_peak_mb"] >= (1 - _NEAR) * medians["peak_mb"]:
-        return "the peak is reached while loading: the file, the weights and their packed copies at once."
+        return (
+            "the peak is reached while loading: the file, the weights and their packed copies at once. "
+            "Smaller weights shrink it; external data does not."
+        )
     if arena > medians["model_mb"] / 2:
         return "most of it is the arena: intermediate results. A smaller batch or input size shrinks it."
     return "most of it is not the arena: weights, their packed copies and the graph. Quantising or sharing shrinks it."
