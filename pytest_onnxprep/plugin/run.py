@@ -84,6 +84,7 @@ def _check(item: CheckItem) -> CheckResult:
         max_s=max_s,
         all_corners=all_corners,
         samples=prepared.samples,
+        references=engine.references,
         replay_folder=engine.replays / _slug(item.nodeid),
         title=item.nodeid,
     )
