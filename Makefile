@@ -20,7 +20,7 @@ suites: $(STAMP)
 
 test: $(STAMP)
 	mkdir -p build
-	$(BIN)/python -m coverage run -m pytest tests/ -W error::pytest.PytestWarning
+	$(BIN)/python -m coverage run -m pytest tests/ -n auto --maxprocesses 4 --dist loadfile -W error::pytest.PytestWarning
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report --fail-under=90
 
