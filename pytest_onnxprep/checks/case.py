@@ -22,6 +22,7 @@ class Case:
         samples: the user's own feeds, by name.
         replay_folder: where a failing parity check leaves its replay.
         title: the test, for that replay.
+        rivals: what latency can be compared with (`pytest_onnxprep.checks.rivals.Rivals`), where that is known.
         extras: what a check leaves behind for the plugin (the latency samples).
     """
 
@@ -33,4 +34,5 @@ class Case:
     samples: dict[str, Any] = field(default_factory=dict)
     replay_folder: Path | None = None
     title: str = ""
+    rivals: Any = None
     extras: dict[str, Any] = field(default_factory=dict)
