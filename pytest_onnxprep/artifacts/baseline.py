@@ -2,7 +2,7 @@
 
 A baseline is the file itself, not a figure: it is timed beside the new file, on the machine the question is asked on.
 
-    <folder>/test_net-torchscript-opset17-1f0c2a9b.json    one per test and variant: key, signature, environment, figures
+    <folder>/test_net-torchscript-opset17-1f0c2a9b.json    one per test and variant: signature, environment, figures
     <folder>/models/9a41.../model.onnx                     files by content, external data beside them
 
 A record is replaced in one step and points to files that are never changed, so a reader, or a run that is cut off,
@@ -267,7 +267,7 @@ def _keep_files(target: Path, model: OnnxModel) -> Path:
             copy = temporary / name
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, copy)
-        os.chmod(temporary, 0o755)
+        os.chmod(temporary, 0o755)  # noqa: S103 - as any other folder; mkdtemp's own is closed to other users
         os.rename(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,7 @@ class Part:
         figures: JSON-able.
         details: the whole text of anything but a pass.
         samples: the model's own calls, where it was timed.
+        is_waived: of a skip, whether there is nothing that ought to have been judged.
     """
 
     verdict: Verdict
@@ -65,6 +66,7 @@ class Part:
     figures: dict[str, Any] = field(default_factory=dict)
     details: str = ""
     samples: Samples | None = None
+    is_waived: bool = False
 
 
 def compare(case: Case, comparison: Comparison, feeds: Mapping[str, Any], session: Any) -> Part:
@@ -82,7 +84,8 @@ def compare(case: Case, comparison: Comparison, feeds: Mapping[str, Any], sessio
         path = _file(rivals.base, comparison.against)
         return _duet(case, comparison, feeds, _side(case, f"the file {path.name}", path, feeds), path)
     if comparison.against == rivals.variant:
-        return Part(Verdict.SKIP, f"{comparison}: this is the variant the others are compared with")
+        summary = f"{comparison}: this is the variant the others are compared with"
+        return Part(Verdict.SKIP, summary, is_waived=True)
     other = rivals.export(comparison.against)
     side = _side(case, f"the variant {comparison.against}", other.path, feeds)
     return _duet(case, comparison, feeds, side, other.path)
@@ -103,7 +106,8 @@ def _with_baseline(case: Case, comparison: Comparison, feeds: Mapping[str, Any],
     rivals = _rivals(case)
     if rivals.load is None:
         if rivals.save is not None:
-            return Part(Verdict.SKIP, f"{comparison}: a baseline is being saved, there is none to compare with")
+            summary = f"{comparison}: no --onnxprep-baseline DIR was given to compare with"
+            return Part(Verdict.SKIP, summary, is_waived=True)
         return Part(
             Verdict.SKIP, f"{comparison} not judged: no --onnxprep-baseline DIR was given to compare with ({_SAVE})"
         )
@@ -167,15 +171,13 @@ def _with_framework(case: Case, comparison: Comparison, feeds: Mapping[str, Any]
     part.figures["rival_threads"] = threads
     if is_limited:
         return part
-    return Part(part.verdict, f"{part.summary} (which chooses its threads itself)", part.figures, part.details, part.samples)
+    return replace(part, summary=f"{part.summary} (which chooses its threads itself)")
 
 
 def _duet(case: Case, comparison: Comparison, feeds: Mapping[str, Any], rival: Side, file: Path | None) -> Part:
     request = case.request
     model = _side(case, "the model", case.model.path, feeds)
-    found = duet(
-        model, rival, limit=comparison.limit, threads=request.threads, max_time_s=request.duet_time_s
-    )
+    found = duet(model, rival, limit=comparison.limit, threads=request.threads, max_time_s=request.duet_time_s)
     report = DuetReport(found, comparison, rival.name)
     verdict = _VERDICTS.get(found.decision.ruling, Verdict.INCONCLUSIVE)
     details = "" if verdict is Verdict.PASS and comparison.against != BASELINE else report.details()
@@ -190,12 +192,13 @@ def _operators(model: OnnxModel, other: Path) -> str:
     import onnx
 
     theirs = Counter(qualified_name(node) for node in all_nodes(onnx.load(str(other), load_external_data=False)))
-    names = sorted({*theirs, *model.operators}, key=lambda name: -abs(model.operators[name] - theirs[name]))
-    changed = [f"{name} {theirs[name]} -> {model.operators[name]}" for name in names if theirs[name] != model.operators[name]]
+    mine = model.operators
+    names = sorted({*theirs, *mine}, key=lambda name: (-abs(mine[name] - theirs[name]), name))
+    changed = [f"{name} {theirs[name]} -> {mine[name]}" for name in names if theirs[name] != mine[name]]
     if not changed:
-        return f"operators: the same {model.node_count} nodes in both files (weights or attributes differ), other: {other}"
+        return f"operators: the same in both files, so weights, shapes or attributes differ\nthe other file: {other}"
     more = f" and {len(changed) - 8} more" if len(changed) > 8 else ""
-    return f"operators, other -> this: {', '.join(changed[:8])}{more}\nother: {other}"
+    return f"operators, the other -> this: {', '.join(changed[:8])}{more}\nthe other file: {other}"
 
 
 def _side(case: Case, name: str, path: Path, feeds: Mapping[str, Any]) -> Side:

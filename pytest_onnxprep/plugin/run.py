@@ -27,6 +27,7 @@ from pytest_onnxprep.plugin.engine import Prepared, engine_of
 from pytest_onnxprep.plugin.items import CheckItem
 from pytest_onnxprep.plugin.keys import RESULT
 from pytest_onnxprep.plugin.options import effort, option
+from pytest_onnxprep.plugin.rivals import rivals_of
 from pytest_onnxprep.spec.verdict import CheckResult, Verdict
 
 
@@ -86,6 +87,7 @@ def _check(item: CheckItem) -> CheckResult:
         samples=prepared.samples,
         replay_folder=engine.replays / _slug(item.nodeid),
         title=item.nodeid,
+        rivals=rivals_of(item, engine, prepared) if cell.check == "latency" else None,
     )
     if unmeasured:
         latency.run_once(case)
@@ -134,6 +136,8 @@ def _settle(item: CheckItem, result: CheckResult) -> None:
             raise Inconclusive(result)
         if mode == "skip":
             raise pytest.skip.Exception(f"inconclusive: {result.summary}", _use_item_location=True)
+    if result.verdict is Verdict.SKIP:
+        raise pytest.skip.Exception(result.summary, _use_item_location=True)
 
 
 def _unmeasured(item: CheckItem) -> str:

@@ -40,6 +40,10 @@ def _latency(row: Row) -> str:
     return f"{name}{human(row.latency.value_ms)}{limit}"
 
 
+def _ratio(row: Row) -> str:
+    return "-" if row.ratio is None or row.ratio_limit is None else f"{row.ratio:.3g}/{row.ratio_limit:.3g}"
+
+
 def _count(key: str) -> Callable[[Row], str]:
     def cell(row: Row) -> str:
         value = getattr(row, key)
@@ -58,6 +62,7 @@ COLUMNS = (
     Column("max_abs", "max error/tol", ("max error", "/tol"), _error),
     Column("p50_ms", "p50 ms", ("p50", "ms"), lambda row: human(row.p50_ms)),
     Column("latency", "p95/budget ms", ("p95 ms", "/budget"), _latency),
+    Column("ratio", "ratio/limit", ("ratio", "/limit"), _ratio),
     Column("verdict", "verdict", ("", "verdict"), lambda row: row.verdict, is_text=True),
 )
 
@@ -74,6 +79,8 @@ def legend(rows: Sequence[Row]) -> str:
         parts.append("* export made earlier, taken from the cache")
     if any(row.rtol for row in rows if row.max_abs is not None):
         parts.append("tol is atol, rtol x |expected| comes on top")
+    if any(row.ratio is not None for row in rows):
+        parts.append("ratio is its time to the other model's, side by side")
     return "; ".join(parts)
 
 

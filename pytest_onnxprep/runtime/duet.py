@@ -212,7 +212,8 @@ class _Playing:
         """How far two copies of the same model seem apart, as a log ratio >= 0."""
         side = self.rival if self.rival.is_fresh else self.model
         least, most = SELF_CHECK_PAIRS
-        end, logs = self.clock() + round(SELF_CHECK_S * 1e9), []
+        logs: list[float] = []
+        end = self.clock() + round(SELF_CHECK_S * 1e9)
         aside: tuple[Samples, Samples] = (Samples(), Samples())
         while len(logs) < least or (len(logs) < most and self.clock() < end):
             if len(logs) % least == 0:

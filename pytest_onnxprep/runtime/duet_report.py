@@ -82,7 +82,7 @@ class DuetReport:
     def _found(self) -> str:
         low, high = self.decision.interval
         if not self.is_regression:
-            interval = f"{1 / high:.3g}..{1 / low:.3g}" if 0 < low and math.isfinite(high) else "unknown"
+            interval = f"{1 / high:.3g}..{1 / low:.3g}" if low > 0 and math.isfinite(high) else "unknown"
             return f"{1 / self.decision.ratio:.3g} times as fast as {self.rival} (95 % interval {interval})"
         change = 100 * (self.decision.ratio - 1)
         how = "as fast as" if abs(change) < 0.05 else f"{abs(change):.1f} % {'slower' if change > 0 else 'faster'} than"
@@ -99,7 +99,7 @@ class DuetReport:
 
     def _hint(self) -> str:
         if self.decision.ruling is Ruling.FAIL:
-            return "compare the two files: operators, number of nodes, precision, layout (see the counts, if any, below)."
+            return "compare the two files: operators, number of nodes, precision, layout."
         if self.duet.preempted_share > QUIET_SHARE or (self.duet.steal_share or 0.0) > QUIET_SHARE:
             return "run latency items alone (no xdist, no other jobs), or raise max_time_s."
         return "the ratio sits at its limit: allow a little more, or raise max_time_s for a narrower interval."

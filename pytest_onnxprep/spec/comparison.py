@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_onnxprep.spec.errors import SpecError
+from pytest_onnxprep.spec.errors import SpecError, closest
 
 #: The other side of a comparison that is neither a variant nor a file.
 BASELINE = "baseline"
@@ -57,7 +58,9 @@ def read_comparisons(max_regression: Any, min_speedup: Any, against: Any) -> tup
     """
     other = _read_against(against)
     if other is not None and max_regression is None and min_speedup is None:
-        raise SpecError(f"against={against!r} says what to compare with; give min_speedup=1.5 or max_regression='5%' too")
+        raise SpecError(
+            f"against={against!r} says what to compare with; give min_speedup=1.5 or max_regression='5%' too"
+        )
     found = []
     if max_regression is not None:
         rival = other if min_speedup is None else None
@@ -72,6 +75,17 @@ def read_comparisons(max_regression: Any, min_speedup: Any, against: Any) -> tup
     return tuple(found)
 
 
+def wrong_rival(comparisons: Iterable[Comparison], variants: Sequence[str]) -> str:
+    """What is wrong with ``against=``, given the ids of the test's variants; empty if nothing is."""
+    for comparison in comparisons:
+        name = comparison.against
+        if name in (BASELINE, FRAMEWORK) or comparison.is_file or name in variants:
+            continue
+        listed = ", ".join([FRAMEWORK, BASELINE, *variants, "the path of an .onnx file"])
+        return f"against={name!r} is no variant of this test{closest(name, variants)} Accepted: {listed}."
+    return ""
+
+
 def _read_regression(value: Any) -> float:
     accepted = "accepted: a share such as '5%' or 0.05"
     number, unit = _number("max_regression", value, accepted)
@@ -79,7 +93,9 @@ def _read_regression(value: Any) -> float:
         raise SpecError(f"max_regression must be a share, not {value!r}; {accepted}")
     share = number / 100 if unit == "%" else number
     if share >= 1 and not unit:
-        raise SpecError(f"max_regression={value!r} would allow {100 * share:g} % more; write '{number:g}%' or {number / 100:g}")
+        raise SpecError(
+            f"max_regression={value!r} would allow {100 * share:g} % more; write '{number:g}%' or {number / 100:g}"
+        )
     if share < SMALLEST_REGRESSION:
         raise SpecError(
             f"max_regression must be at least 1 %, not {value!r}: equal models already differ by up to half a per cent"
