@@ -114,4 +114,4 @@ def _saved(case: Case, session: Any, result: CheckResult, where: str) -> CheckRe
     if record is None:
         return result
     figures = {**result.figures, "baseline_saved": str(record)}
-    return CheckResult(result.verdict, f"{result.summary}; saved as the baseline", figures, result.details)
+    return CheckResult(result.verdict, f"saved as the baseline; {result.summary}", figures, result.details)

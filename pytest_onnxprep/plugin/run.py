@@ -142,10 +142,11 @@ def _settle(item: CheckItem, result: CheckResult) -> None:
 
 def _unmeasured(item: CheckItem) -> str:
     """Why a latency item cannot be measured in this run, or an empty string."""
+    unsaved = "; no baseline is saved" if option(item.config, "save-baseline") else ""
     if os.environ.get("PYTEST_XDIST_WORKER"):
-        return "not measured under xdist: run latency items with -n0 (pytest -n0 -m latency_budget)"
+        return f"not measured under xdist: run latency items with -n0 (pytest -n0 -m latency_budget){unsaved}"
     if item.config.getoption("benchmark_disable", default=False):
-        return "not measured: --benchmark-disable (the model was run once)"
+        return f"not measured: --benchmark-disable (the model was run once){unsaved}"
     return ""
 
 
