@@ -41,8 +41,6 @@ def play(model: str, rival: str, limit: float) -> dict[str, Any]:
         "pairs": found.decision.pairs,
         "preempted": found.preempted_share,
         "self_check": found.self_check,
-        "mean_s": float(np.mean(found.model.seconds)),
-        "p95_s": float(np.percentile(found.model.seconds, 95)),
     }
 
 

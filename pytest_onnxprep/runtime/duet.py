@@ -36,7 +36,7 @@ SETTLE_S = 0.1
 WARM_UP_S = 0.01
 #: Seconds of sampling where the mark gives none: the first; up to the second for two looks at slow models, and where
 #: the machine is busy.
-SHORTEST_S, LONGEST_S = 1.0, 3.0
+SHORTEST_S, LONGEST_S = 1.0, 2.0
 #: Seconds of the self-check that a fail has to survive.
 SELF_CHECK_S = 0.4
 SELF_CHECK_PAIRS = (6, 24)
