@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -164,14 +164,12 @@ def _with_framework(case: Case, comparison: Comparison, feeds: Mapping[str, Any]
         path = Path(source.model)
         return _duet(case, comparison, feeds, _side(case, f"the source {path.name}", path, feeds), path)
     run = functools.partial(source.run, feeds, case.model.signature)
-    side = function_side(f"the eager {source.framework} model", run)
     with source.limited_to(case.request.threads) as is_limited:
-        part = _duet(case, comparison, feeds, side, None)
+        name = f"the eager {source.framework} model{'' if is_limited else ', which chooses its threads itself'}"
+        part = _duet(case, comparison, feeds, function_side(name, run), None)
     threads: int | str = case.request.threads if is_limited else f"{source.framework}'s own"
     part.figures["rival_threads"] = threads
-    if is_limited:
-        return part
-    return replace(part, summary=f"{part.summary} (which chooses its threads itself)")
+    return part
 
 
 def _duet(case: Case, comparison: Comparison, feeds: Mapping[str, Any], rival: Side, file: Path | None) -> Part:
@@ -180,7 +178,7 @@ def _duet(case: Case, comparison: Comparison, feeds: Mapping[str, Any], rival: S
     found = duet(model, rival, limit=comparison.limit, threads=request.threads, max_time_s=request.duet_time_s)
     report = DuetReport(found, comparison, rival.name)
     verdict = _VERDICTS.get(found.decision.ruling, Verdict.INCONCLUSIVE)
-    details = "" if verdict is Verdict.PASS and comparison.against != BASELINE else report.details()
+    details = "" if verdict is Verdict.PASS else report.details()
     if file is not None and verdict is Verdict.FAIL:
         details = "\n".join(filter(None, [details, _operators(case.model, file)]))
     figures = report.figures() | {"verdict": verdict.value}

@@ -70,7 +70,7 @@ class Duet:
         decision: the verdict with the ratio of the model's time to the rival's.
         model: the model's timed calls, those that refill caches left out.
         rival: the rival's.
-        burst: calls in a burst.
+        bursts: calls in a burst of the model's, and of the rival's.
         sessions: how many pairs of sessions were made.
         steal_share: share of the CPU time wanted that the host withheld; None where unknown.
         elapsed_s: seconds, everything included.
@@ -80,7 +80,7 @@ class Duet:
     decision: PairedDecision
     model: Samples
     rival: Samples
-    burst: int
+    bursts: tuple[int, int]
     sessions: int
     steal_share: float | None
     elapsed_s: float
@@ -150,7 +150,7 @@ def duet(
         decision,
         playing.taken[0],
         playing.taken[1],
-        playing.burst,
+        playing.bursts,
         playing.sessions,
         playing.probe.steal_share(),
         (clock() - start) / 1e9,
@@ -169,21 +169,23 @@ class _Playing:
     logs: list[float] = field(default_factory=list)
     taken: tuple[Samples, Samples] = field(default_factory=lambda: (Samples(), Samples()))
     calls: list[Call] = field(default_factory=list)
-    call_s: float = 0.0
-    burst: int = 1
+    call_s: tuple[float, float] = (0.0, 0.0)
+    bursts: tuple[int, int] = (1, 1)
     sessions: int = 0
     open_s: float = 0.0
 
     def settle(self) -> None:
         """Open both for the first time, warm the machine up, and choose the length of a burst."""
         self._open(self.model, self.rival)
-        fastest = [min(self._warm_up(call, SETTLE_S / 2)) for call in self.calls]
-        self.call_s = max(sum(fastest) / 2, 1e-9)
-        self.burst = min(max(math.ceil(BURST_S / self.call_s), 1), LONGEST_BURST)
+        mine, other = (max(min(self._warm_up(call, SETTLE_S / 2)), 1e-9) for call in self.calls)
+        self.call_s = mine, other
+        # The fastest of more calls is faster: as many of each, unless one side would wait for the other for long.
+        alike = max(mine, other) < 2 * min(mine, other)
+        self.bursts = (_burst((mine + other) / 2),) * 2 if alike else (_burst(mine), _burst(other))
 
     def until_decided(self, limit: float, max_time_s: float | None) -> tuple[PairedDecision, int]:
         """One look after the other until a verdict."""
-        per_pair = 2 * self.burst * self.call_s
+        per_pair = sum(calls * seconds for calls, seconds in zip(self.bursts, self.call_s, strict=True))
         usual = max_time_s or min(max(PAIR_LOOKS[1] * per_pair, SHORTEST_S), LONGEST_S)
         start = self.clock()
 
@@ -241,14 +243,14 @@ class _Playing:
         """A burst of each, A B B A: neither always comes first."""
         best = [0.0, 0.0]
         for side in (0, 1) if number % 2 else (1, 0):
-            best[side] = self._burst(self.calls[side], taken[side])
+            best[side] = self._burst(self.calls[side], self.bursts[side], taken[side])
         return math.log(best[0] / best[1])
 
-    def _burst(self, call: Call, taken: Samples) -> float:
+    def _burst(self, call: Call, calls: int, taken: Samples) -> float:
         """The fastest call of a burst, seconds; all but the first few are kept."""
         found = Samples()
-        sample(*call, found, rounds=self.burst, deadline=_FOREVER, probe=self.probe, clock=self.clock)
-        skip = min(DROPPED, self.burst // 3)
+        sample(*call, found, rounds=calls, deadline=_FOREVER, probe=self.probe, clock=self.clock)
+        skip = dropped(calls)
         taken.seconds += found.seconds[skip:]
         taken.disturbed += found.disturbed[skip:]
         taken.floors += found.floors[skip:]
@@ -289,3 +291,13 @@ class _Playing:
             if len(taken) >= 2 and now - start >= seconds * 1e9:
                 break
         return taken
+
+
+def dropped(calls: int) -> int:
+    """How many calls of a burst are left out: two, fewer of a short one."""
+    return min(DROPPED, calls // 3)
+
+
+def _burst(call_s: float) -> int:
+    """Calls in a burst."""
+    return min(max(math.ceil(BURST_S / call_s), 1), LONGEST_BURST)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from pytest_onnxprep.runtime.duet import DROPPED, Duet
+from pytest_onnxprep.runtime.duet import Duet, dropped
 from pytest_onnxprep.runtime.sampler import Samples
 from pytest_onnxprep.spec.comparison import Comparison
 from pytest_onnxprep.stats.quantiles import quantile
@@ -36,7 +36,8 @@ class DuetReport:
                 self.decision.ratio - 1 if self.is_regression else 1 / self.decision.ratio, 6
             ),
             "pairs": self.decision.pairs,
-            "burst": duet.burst,
+            "burst": duet.bursts[0],
+            "rival_burst": duet.bursts[1],
             "sessions": duet.sessions,
             "min_ms": _ms(duet.model, 0.0),
             "p50_ms": _ms(duet.model, 0.5),
@@ -53,9 +54,9 @@ class DuetReport:
     def summary(self) -> str:
         """One line."""
         pairs = f"{self.decision.pairs} pairs"
-        if self.decision.ruling is Ruling.PASS:
+        if self.decision.ruling is Ruling.PASS and self.is_regression:
             return f"{self._found()}, within {self.comparison}, {pairs}"
-        if self.decision.ruling is Ruling.FAIL:
+        if self.decision.ruling in (Ruling.PASS, Ruling.FAIL):
             return f"{self._found()}, {_asked(self.comparison)}, {pairs}"
         return f"{self.comparison} undecided: {self._found()}; {self._reason()}, {pairs}"
 
@@ -67,7 +68,7 @@ class DuetReport:
             mine, other = _seconds(duet.model, q), _seconds(duet.rival, q)
             lines.append(f"{name:<14}{in_ms(mine):>14}{in_ms(other):>14}{mine / other:>8.3f}")
         stolen = "unknown" if duet.steal_share is None else percent(duet.steal_share)
-        made = f"{self.decision.pairs} pairs of bursts of {_calls(duet.burst)}"
+        made = f"{self.decision.pairs} pairs of bursts of {_calls(*duet.bursts)}"
         lines += [
             "",
             f"the other: {self.rival}",
@@ -111,9 +112,10 @@ def _asked(comparison: Comparison) -> str:
     return f"min_speedup is {comparison.value:g}"
 
 
-def _calls(burst: int) -> str:
-    dropped = min(DROPPED, burst // 3)
-    return f"{burst} calls (the first {dropped} left out)" if dropped else f"{burst} call{'s' * (burst > 1)}"
+def _calls(mine: int, other: int) -> str:
+    calls = f"{mine} call{'s' * (mine > 1)}" if mine == other else f"{mine} and {other} calls"
+    left_out = max(dropped(mine), dropped(other))
+    return f"{calls} (up to the first {left_out} left out)" if left_out else calls
 
 
 def _seconds(taken: Samples, q: float) -> float:

@@ -71,7 +71,7 @@ class Project:
 
 
 def test_the_workflow_gates_a_slower_pull_request(tmp_path):
-    """main saves baselines; a pull request with forty times the work fails in latency alone, and the summary says why."""
+    """A push saves baselines; a pull request with forty times the work fails in latency alone, and is told why."""
     project = Project(tmp_path)
     net(tmp_path / "net.onnx", 2)
     assert set(project.run("push").values()) == {0}
