@@ -142,7 +142,7 @@ def _of_baseline(part: Part, told: dict[str, Any], *, is_same: bool) -> Part:
         summary = f"{summary}; the baseline was {where}"
         listed = "\n".join(f"  {line}" for line in told["machine_changes"])
         details = f"{details}\n\nthe baseline was made on another machine; both files were timed here:\n{listed}"
-    figures = {**part.figures, "baseline": told}
+    figures = {**part.figures, "verdict": verdict.value, "baseline": told}
     return Part(verdict, summary, figures, "" if verdict is Verdict.PASS else details, part.samples)
 
 

@@ -41,7 +41,11 @@ def _latency(row: Row) -> str:
 
 
 def _ratio(row: Row) -> str:
-    return "-" if row.ratio is None or row.ratio_limit is None else f"{row.ratio:.3g}/{row.ratio_limit:.3g}"
+    if not row.ratio or not row.ratio_limit:
+        return "-"
+    if row.is_speedup:
+        return f"x{1 / row.ratio:.3g}/{1 / row.ratio_limit:.3g}"
+    return f"{row.ratio:.3g}/{row.ratio_limit:.3g}"
 
 
 def _count(key: str) -> Callable[[Row], str]:
@@ -79,8 +83,10 @@ def legend(rows: Sequence[Row]) -> str:
         parts.append("* export made earlier, taken from the cache")
     if any(row.rtol for row in rows if row.max_abs is not None):
         parts.append("tol is atol, rtol x |expected| comes on top")
-    if any(row.ratio is not None for row in rows):
+    if any(row.ratio is not None and not row.is_speedup for row in rows):
         parts.append("ratio is its time to the other model's, side by side")
+    if any(row.ratio is not None and row.is_speedup for row in rows):
+        parts.append("x is how many times as fast as the other model it is")
     return "; ".join(parts)
 
 

@@ -67,6 +67,7 @@ class Row:
     #: time of the model for each second of what it is compared with, and the most it may be
     ratio: float | None = None
     ratio_limit: float | None = None
+    is_speedup: bool = False
 
 
 def rows(records: Iterable[Record]) -> list[Row]:
@@ -106,7 +107,7 @@ def _row(nodeid: str, test: str, variant: str, group: list[Record]) -> Row:
     # Of several parity items the one that used most of its absolute tolerance is shown.
     parity = max(by_check.get("parity", [{}]), key=_used)
     timed = max(by_check.get("latency", [{}]), key=_share)
-    ratio, ratio_limit = _ratio(by_check.get("latency", []))
+    ratio, ratio_limit, is_speedup = _ratio(by_check.get("latency", []))
     return Row(
         nodeid=nodeid,
         test=test,
@@ -125,6 +126,7 @@ def _row(nodeid: str, test: str, variant: str, group: list[Record]) -> Row:
         latency=_latency(timed),
         ratio=ratio,
         ratio_limit=ratio_limit,
+        is_speedup=is_speedup,
     )
 
 
@@ -166,17 +168,17 @@ def _latency(figures: Mapping[str, Any]) -> Latency | None:
     return None
 
 
-def _ratio(timed: list[Mapping[str, Any]]) -> tuple[float | None, float | None]:
+def _ratio(timed: list[Mapping[str, Any]]) -> tuple[float | None, float | None, bool]:
     """The comparison with the least room, of all latency items and all their comparisons."""
     found = [
-        (ratio, limit)
+        (ratio, limit, one.get("requirement") == "min_speedup")
         for figures in timed
         for one in figures.get("comparisons") or ()
         if isinstance(one, Mapping)
         and (ratio := number(one.get("ratio"))) is not None
         and (limit := number(one.get("ratio_limit")))
     ]
-    return max(found, key=lambda pair: pair[0] / pair[1], default=(None, None))
+    return max(found, key=lambda one: one[0] / one[1], default=(None, None, False))
 
 
 def _notes(group: list[Record]) -> tuple[Note, ...]:

@@ -99,6 +99,8 @@ class DuetReport:
         return f"machine noisy: {', '.join(noise)}" if noise else self.decision.reason
 
     def _hint(self) -> str:
+        if self.decision.ruling is Ruling.FAIL and not self.is_regression:
+            return "measure at the sizes that matter (at=): small inputs time the call rather than the model."
         if self.decision.ruling is Ruling.FAIL:
             return "compare the two files: operators, number of nodes, precision, layout."
         if self.duet.preempted_share > QUIET_SHARE or (self.duet.steal_share or 0.0) > QUIET_SHARE:

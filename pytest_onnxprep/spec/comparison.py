@@ -82,7 +82,7 @@ def wrong_rival(comparisons: Iterable[Comparison], variants: Sequence[str]) -> s
         if name in (BASELINE, FRAMEWORK) or comparison.is_file or name in variants:
             continue
         listed = ", ".join([FRAMEWORK, BASELINE, *variants, "the path of an .onnx file"])
-        return f"against={name!r} is no variant of this test{closest(name, variants)} Accepted: {listed}."
+        return f"against={name!r} is no variant of this test{closest(name, [FRAMEWORK, BASELINE, *variants])} Accepted: {listed}."
     return ""
 
 

@@ -93,3 +93,13 @@ def test_the_ratio_of_the_comparison_with_least_room_has_a_column():
 
     assert (row.ratio, row.ratio_limit) == (1.02, 1.05)
     assert "| 1.02/1.05 |" in markdown([row], {})
+
+
+def test_a_speedup_is_shown_as_one():
+    """How many times as fast it is, over how many times it ought to be."""
+    one = record({"batch": 1}, 1.0)
+    one["figures"]["comparisons"] = [{"ratio": 0.5, "ratio_limit": 1 / 1.5, "requirement": "min_speedup"}]
+
+    text = markdown(rows([one]), {})
+    assert "| x2/1.5 |" in text
+    assert "how many times as fast" in text
