@@ -81,8 +81,9 @@ def wrong_rival(comparisons: Iterable[Comparison], variants: Sequence[str]) -> s
         name = comparison.against
         if name in (BASELINE, FRAMEWORK) or comparison.is_file or name in variants:
             continue
-        listed = ", ".join([FRAMEWORK, BASELINE, *variants, "the path of an .onnx file"])
-        return f"against={name!r} is no variant of this test{closest(name, [FRAMEWORK, BASELINE, *variants])} Accepted: {listed}."
+        known = [FRAMEWORK, BASELINE, *variants]
+        listed = ", ".join([*known, "the path of an .onnx file"])
+        return f"against={name!r} is no variant of this test{closest(name, known)} Accepted: {listed}."
     return ""
 
 
