@@ -23,6 +23,7 @@ class Case:
         references: folder that keeps the framework's answers between runs; None keeps none.
         replay_folder: where a failing parity check leaves its replay.
         title: the test, for that replay.
+        rivals: what latency can be compared with (`pytest_onnxprep.checks.rivals.Rivals`), where that is known.
         extras: what a check leaves behind for the plugin (the latency samples).
     """
 
@@ -35,4 +36,5 @@ class Case:
     references: Path | None = None
     replay_folder: Path | None = None
     title: str = ""
+    rivals: Any = None
     extras: dict[str, Any] = field(default_factory=dict)

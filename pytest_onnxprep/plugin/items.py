@@ -18,6 +18,7 @@ from pytest_onnxprep.marks import CHECKS
 from pytest_onnxprep.plugin import expected_failures
 from pytest_onnxprep.plugin.infer import infer_framework
 from pytest_onnxprep.plugin.keys import BROKEN
+from pytest_onnxprep.spec.comparison import wrong_rival
 from pytest_onnxprep.spec.export_request import ExportRequest
 from pytest_onnxprep.spec.variant import Variant
 
@@ -182,6 +183,12 @@ def _cells(metafunc: pytest.Metafunc) -> Iterator[Cell]:
         variants = list(_variants(metafunc, export))
     except (ExporterError, SpecError) as error:
         raise BrokenMark(_located(metafunc, "onnx_export", str(error))) from None
+    latency = requests.get("latency_budget")
+    if latency is not None and latency.comparisons:
+        problem = wrong_rival(latency.comparisons, [variant.id for variant in variants])
+        if problem:
+            raise BrokenMark(_located(metafunc, "latency_budget", problem))
+        requests["latency_budget"] = replace(latency, variants=tuple(variants))
     for variant in variants:
         for name, check in CHECKS.items():
             if check.mark in requests:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -110,6 +111,11 @@ class Source(ABC):
     def belongings(self) -> list[Belonging]:
         """Snapshots of what an exporter could change besides `state`; see `custody.untouched`."""
         return []
+
+    @contextmanager
+    def limited_to(self, threads: int) -> Iterator[bool]:  # noqa: ARG002 - for those who can
+        """Let the framework compute with this many threads while it lasts; gives whether it does."""
+        yield False
 
     def mode_hint(self) -> str:
         """Why two calls might differ (``model is in train mode: ...``), or an empty string."""

@@ -10,6 +10,7 @@ import warnings
 import zipfile
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -172,6 +173,18 @@ class TorchSource(Source):
         from pytest_onnxprep.sources.torch_custody import belongings
 
         return belongings(self.model)
+
+    @contextmanager
+    def limited_to(self, threads: int) -> Iterator[bool]:
+        """See `Source.limited_to`."""
+        import torch
+
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        try:
+            yield True
+        finally:
+            torch.set_num_threads(before)
 
     def mode_hint(self) -> str:
         """Name the first layer that behaves differently in train mode."""
