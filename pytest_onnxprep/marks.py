@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ParamSpec
@@ -128,9 +129,11 @@ def latency_budget(
     threads: int = 1,
     provider: str | None = None,
     max_time_s: float | None = None,
-    max_regression: Any = None,
+    max_regression: str | float | None = None,
+    min_speedup: str | float | None = None,
+    against: str | os.PathLike[str] | None = None,
 ) -> None:
-    """Hold the latency of ``session.run`` to a budget in milliseconds.
+    """Hold the latency of ``session.run`` to a budget in milliseconds, or to that of another model timed beside it.
 
     Args:
         p50_ms: budget of the median.
@@ -141,8 +144,11 @@ def latency_budget(
         at: dim -> size to measure at (smallest size where left out); a list makes an item each.
         threads: intra-op threads of ONNX Runtime.
         provider: execution provider; default ``--onnxprep-provider``.
-        max_time_s: sampling time at most, 3 s by default.
-        max_regression: reserved.
+        max_time_s: sampling time at most, 3 s by default (1 to 3 s for a comparison).
+        max_regression: how much slower it may be than the baseline, ``"5%"`` or 0.05.
+        min_speedup: how many times as fast as ``against`` it must be, 1.5.
+        against: ``"framework"``, ``"baseline"``, another variant such as ``"torchscript-opset17"``, or an ONNX file.
+            For ``max_regression`` where there is no ``min_speedup``; its own default is the baseline.
     """
 
 
