@@ -20,7 +20,7 @@ def process(**rulings):
     loops = {
         f"loop {name}": {"mean_s": s, "p95_s": s, "p95_of_100_s": s} for name, s in (("A", 1e-3), ("+5 %", 1.06e-3))
     }
-    return loops | {name: {"ruling": ruling, "preempted": 0.01} for name, ruling in rulings.items()}
+    return loops | {name: {"ruling": ruling, "preempted": 0.01, "stretch": 1.0} for name, ruling in rulings.items()}
 
 
 GOOD = {"A/A": "pass", "+5 %": "fail", "+20 %": "fail", "x1.5": "fail", "within": "pass", "over": "fail"}
