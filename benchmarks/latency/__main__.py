@@ -231,7 +231,7 @@ def _over(found: Sequence[Found], figure: str, budget_ms: float) -> int:
 def _noise(found: Sequence[Found]) -> str:
     """So that a reader sees whether quiet was quiet."""
     preempted, stretch = (statistics.median(one["A/A"][name] for one in found) for name in ("preempted", "stretch"))
-    return f"{preempted:.1%} of calls preempted, bursts {stretch:.2f} times as long as their calls"
+    return f"{preempted:.1%} of calls preempted, bursts took {stretch:.2f} times as long as their work"
 
 
 def main() -> int:

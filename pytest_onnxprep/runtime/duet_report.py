@@ -98,7 +98,7 @@ class DuetReport:
         if (self.duet.steal_share or 0.0) > QUIET_SHARE:
             noise.append(f"{percent(self.duet.steal_share or 0.0)} of CPU time stolen by the host")
         if self.duet.stretch > STRETCHED:
-            noise.append(f"bursts took {self.duet.stretch:.1f} times the time of their calls")
+            noise.append(f"bursts took {self.duet.stretch:.1f} times as long as their work")
         return noise
 
     def _reason(self) -> str:
