@@ -144,15 +144,7 @@ def duet(
     playing = _Playing(model, rival, clock, probe or Probe(threads))
     with collector_off():
         playing.settle()
-        decision, look = playing.until_decided(limit, max_time_s)
-        check = None
-        if decision.ruling is Ruling.FAIL:
-            check = playing.self_check()
-            # Twice what two copies of one model differ by here and now is not the model's doing.
-            again = judge_pairs(playing.logs, limit, look=look, floor=max(FLOOR, 2 * check))
-            if again.ruling is not Ruling.FAIL:
-                reason = f"machine unfair: two copies of one model differed by {100 * check:.1f} %"
-                decision = replace(again, ruling=Ruling.INCONCLUSIVE, reason=reason)
+        decision = playing.until_decided(limit, max_time_s)
     return Duet(
         decision,
         playing.taken[0],
@@ -163,7 +155,7 @@ def duet(
         (clock() - start) / 1e9,
         playing.probe.single,
         playing.stretch,
-        check,
+        playing.check,
     )
 
 
@@ -184,6 +176,7 @@ class _Playing:
     open_s: float = 0.0
     pairs_s: float = 0.0
     cpu_s: float = 0.0
+    check: float | None = None
 
     @property
     def per_pair_s(self) -> float:
@@ -207,8 +200,8 @@ class _Playing:
         alike = max(mine, other) < 2 * min(mine, other)
         self.bursts = (_burst((mine + other) / 2),) * 2 if alike else (_burst(mine), _burst(other))
 
-    def until_decided(self, limit: float, max_time_s: float | None) -> tuple[PairedDecision, int]:
-        """One look after the other until a verdict."""
+    def until_decided(self, limit: float, max_time_s: float | None) -> PairedDecision:
+        """One look after the other until a verdict; the first fail is followed by the self-check."""
         usual = max_time_s or min(max(PAIR_LOOKS[1] * self.per_pair_s, SHORTEST_S), SLOW_S)
         start = self.clock()
 
@@ -222,10 +215,24 @@ class _Playing:
         for look, pairs in enumerate(PAIR_LOOKS, start=1):
             self._play(pairs, is_late if look == 1 else is_over, is_first=look == 1)
             final = look == len(PAIR_LOOKS) or is_over()
-            decision = judge_pairs(self.logs, limit, look=look, final=final)
+            decision = self._judged(limit, look, final=final)
+            if decision.ruling is Ruling.FAIL and self.check is None:
+                self.check = self.self_check()
+                decision = self._judged(limit, look, final=final or is_over())
             if decision.ruling is not Ruling.CONTINUE:
                 break
-        return decision, look
+        return decision
+
+    def _judged(self, limit: float, look: int, *, final: bool) -> PairedDecision:
+        """The verdict; twice what two copies of one model differ by here and now is not the model's doing."""
+        floor = max(FLOOR, 2 * (self.check or 0.0))
+        decision = judge_pairs(self.logs, limit, look=look, final=final, floor=floor)
+        if decision.ruling is not Ruling.INCONCLUSIVE or floor == FLOOR:
+            return decision
+        if judge_pairs(self.logs, limit, look=look).ruling is not Ruling.FAIL:
+            return decision
+        unfair = f"machine unfair: two copies of one model differed by {100 * (self.check or 0.0):.1f} %"
+        return replace(decision, reason=unfair)
 
     def is_calm(self) -> bool:
         """Whether hardly any call was disturbed, and hardly any time was lost."""
