@@ -229,8 +229,6 @@ class _Playing:
         decision = judge_pairs(self.logs, limit, look=look, final=final, floor=floor)
         if decision.ruling is not Ruling.INCONCLUSIVE or floor == FLOOR:
             return decision
-        if judge_pairs(self.logs, limit, look=look).ruling is not Ruling.FAIL:
-            return decision
         unfair = f"machine unfair: two copies of one model differed by {100 * (self.check or 0.0):.1f} %"
         return replace(decision, reason=unfair)
 
