@@ -87,8 +87,11 @@ class DuetReport:
             interval = f"{1 / high:.3g}..{1 / low:.3g}" if low > 0 and math.isfinite(high) else "unknown"
             return f"{1 / self.decision.ratio:.3g} times as fast as {self.rival} (95 % interval {interval})"
         change = 100 * (self.decision.ratio - 1)
-        how = "as fast as" if abs(change) < 0.05 else f"{abs(change):.1f} % {'slower' if change > 0 else 'faster'} than"
-        interval = f"{100 * (low - 1):+.1f}..{100 * (high - 1):+.1f} %" if math.isfinite(high) else "unknown"
+        digits = 0 if abs(change) >= 99.95 else 1
+        sign = "slower" if change > 0 else "faster"
+        how = "as fast as" if abs(change) < 0.05 else f"{abs(change):.{digits}f} % {sign} than"
+        ends = f"{100 * (low - 1):+.{digits}f}..{100 * (high - 1):+.{digits}f} %"
+        interval = ends if math.isfinite(high) else "unknown"
         return f"{how} {self.rival} (95 % interval {interval})"
 
     def _noise(self) -> list[str]:
