@@ -144,7 +144,7 @@ def latency_budget(
         at: dim -> size to measure at (smallest size where left out); a list makes an item each.
         threads: intra-op threads of ONNX Runtime.
         provider: execution provider; default ``--onnxprep-provider``.
-        max_time_s: sampling time at most, 3 s by default (1 to 3 s for a comparison).
+        max_time_s: sampling time at most, 3 s by default (1 to 4 s for a comparison).
         max_regression: how much slower it may be than the baseline, ``"5%"`` or 0.05.
         min_speedup: how many times as fast as ``against`` it must be, 1.5.
         against: ``"framework"``, ``"baseline"``, another variant such as ``"torchscript-opset17"``, or an ONNX file.
