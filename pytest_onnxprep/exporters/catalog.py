@@ -72,7 +72,7 @@ CATALOG: dict[str, ExporterInfo] = {
         ExporterInfo(
             "tf2onnx",
             "pytest_onnxprep.exporters.tf2onnx",
-            ("keras", "tensorflow"),
+            ("keras", "tensorflow", "tflite"),
             (9, 18),
             18,
             "",
@@ -97,6 +97,7 @@ _PREFERENCE = {
     "transformers": ("dynamo", "torchscript"),
     "keras": ("tf2onnx",),
     "tensorflow": ("tf2onnx",),
+    "tflite": ("tf2onnx",),
     "jax": ("jax2onnx",),
     "onnx": ("none",),
 }

@@ -20,6 +20,7 @@ _LOADERS = {
     "transformers": ("pytest_onnxprep.sources.transformers_model", "load", "transformers"),
     "keras": ("pytest_onnxprep.sources.keras_model", "load", "tensorflow"),
     "tensorflow": ("pytest_onnxprep.sources.tensorflow_function", "load", "tensorflow"),
+    "tflite": ("pytest_onnxprep.sources.tflite_file", "load", "tensorflow"),
     "jax": ("pytest_onnxprep.sources.jax_function", "load", "jax"),
     "onnx": ("pytest_onnxprep.sources.onnx_file", "OnnxFileSource", ""),
 }

@@ -46,7 +46,6 @@ _MOST_LOOKED_AT = 200
 #: Sources the design names that this version does not take, with what to do meanwhile.
 _LATER = {
     ".pt2": "load it and give the module: torch.export.load(path).module()",
-    ".tflite": "give the Keras model it came from",
     ".pt": "give a factory that builds the module and loads the state dict",
     ".pth": "give a factory that builds the module and loads the state dict",
 }
@@ -122,6 +121,8 @@ def framework_of_path(path: Path) -> str | None:
     suffix = path.suffix.lower()
     if suffix == ".onnx":
         return "onnx"
+    if suffix == ".tflite":
+        return "tflite"
     if suffix in (".keras", ".h5"):
         return "keras"
     if path.is_dir():
