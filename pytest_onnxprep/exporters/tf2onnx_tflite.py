@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from pytest_onnxprep.exporters.onnx_names import rename_ends
+from pytest_onnxprep.exporters.tflite_handlers import handlers
+from pytest_onnxprep.exporters.tflite_rewrite import rewritten, write
 
 if TYPE_CHECKING:
     from pytest_onnxprep.exporters.job import ExportJob
@@ -19,15 +23,26 @@ def convert(job: ExportJob) -> Any:
 
     source = cast("TfliteSource", job.source)
     options = job.options_for(tf2onnx.convert.from_tflite, _RESERVED)
-    model, _ = tf2onnx.convert.from_tflite(str(source.model), opset=job.variant.opset, **options)
-    layout = source.layout
-    names = source.ordered({name: name for name in job.signature.inputs})
-    inputs = {layout.tensors[layout.inputs[own]].name: name for own, name in names.items()}
-    chosen = source.named({name: layout.tensors[index].name for name, index in layout.outputs.items()}, job.signature)
-    order = {name: found for found, name in inputs.items()}
+    options["custom_op_handlers"] = {**handlers(), **(options.get("custom_op_handlers") or {})}
+    form = rewritten(source.model)
+    with tempfile.TemporaryDirectory(dir=job.path.parent) as folder:
+        path = Path(folder) / "model.tflite"
+        write(form, path)
+        model, _ = tf2onnx.convert.from_tflite(str(path), opset=job.variant.opset, **options)
+    graph, layout = form.subgraphs[0], source.layout
+    # Rewriting keeps the order of both ends, and may move an output to another tensor.
+    outputs = dict(zip(layout.output_indices, graph.outputs, strict=True))
+
+    def name_of(index: int) -> str:
+        name: str = graph.tensors[index].name.decode()
+        return name
+
+    own = source.ordered({name: name for name in job.signature.inputs})
+    found = {name: name_of(layout.inputs[known]) for known, name in own.items()}
+    natural = {name: name_of(int(outputs[index])) for name, index in layout.outputs.items()}
     rename_ends(
         model.graph,
-        {order[name]: name for name in job.signature.inputs},
-        [(found, name) for name, found in chosen],
+        {found[name]: name for name in job.signature.inputs},
+        [(value, name) for name, value in source.named(natural, job.signature)],
     )
     return model

@@ -77,6 +77,7 @@ class Layout:
         operators: in order.
         inputs: name -> tensor index.
         outputs: likewise.
+        output_indices: the tensors the graph itself lists as its outputs, in its order.
         custom: names of all custom operators, TensorFlow's own (``Flex...``) among them.
         signed: whether the names are those of a signature.
     """
@@ -85,6 +86,7 @@ class Layout:
     operators: tuple[Operator, ...]
     inputs: dict[str, int]
     outputs: dict[str, int]
+    output_indices: tuple[int, ...]
     custom: tuple[str, ...]
     signed: bool
 
@@ -138,6 +140,7 @@ def read_layout(path: Path) -> Layout:
         operators,
         named[0] if named and signed else _own_names(tensors, inputs),
         named[1] if named and signed else _own_names(tensors, outputs),
+        tuple(outputs),
         tuple(dict.fromkeys(custom for _, custom in codes if custom)),
         signed,
     )
