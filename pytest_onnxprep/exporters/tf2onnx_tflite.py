@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pytest_onnxprep.exporters.onnx_names import rename_ends
 from pytest_onnxprep.exporters.tflite_handlers import handlers
-from pytest_onnxprep.exporters.tflite_rewrite import rewritten, write
+from pytest_onnxprep.sources.tflite_rewrite import rewritten, write
 
 if TYPE_CHECKING:
     from pytest_onnxprep.exporters.job import ExportJob

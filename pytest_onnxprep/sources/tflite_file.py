@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import tempfile
+import time
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from pytest_onnxprep.errors import ReferenceRefused, SourceError
+from pytest_onnxprep.sources import tflite_rewrite
 from pytest_onnxprep.sources.base import Arrays, Double, Feeds, Source, name_outputs
 from pytest_onnxprep.sources.flatbuffer import Damaged
 from pytest_onnxprep.sources.load import one_line
@@ -26,6 +29,8 @@ PLAIN, DEFAULT, REFERENCE = "BUILTIN_WITHOUT_DEFAULT_DELEGATES", "AUTO", "BUILTI
 #: Float arithmetic that is one operation in the file and one in the interpreter: what a kernel sums in which order is
 #: its own business, so the kernels' answers differ by the model's own rounding.
 _ORDERS = (DEFAULT, REFERENCE)
+FLOAT_WEIGHTS = "float weights"
+_SLOW_S = 0.02
 
 
 def load(path: Path) -> TfliteSource:
@@ -41,10 +46,9 @@ def load(path: Path) -> TfliteSource:
     wrong = [t for t in (layout.tensors[i] for i in layout.inputs.values()) if t.dtype in ("resource", "variant")]
     if wrong:
         raise SourceError(f"source {str(path)!r} takes a {wrong[0].dtype} as input, which ONNX Runtime cannot give")
-    _interpreter_class()  # before the copy of this process that tries it out
-    failed = failure_of(lambda: _try_out(path, PLAIN))
+    failed = failure_of(try_out, str(path), PLAIN)
     kernels = PLAIN
-    if failed and layout.custom and not failure_of(lambda: _try_out(path, DEFAULT)):
+    if failed and layout.custom and not failure_of(try_out, str(path), DEFAULT):
         kernels, failed = DEFAULT, ""  # XNNPACK has some of MediaPipe's own operators
     if failed:
         raise SourceError(f"source {str(path)!r} does not run in the LiteRT interpreter: {_advice(layout, failed)}")
@@ -67,7 +71,8 @@ class TfliteSource(Source):
         self.layout = layout
         self.label = f"{path.name} (LiteRT)"
         self._runners = {kernels: Runner(path, layout, kernels)}
-        self._kernels = kernels
+        self.kernels = kernels
+        self.seconds = 0.0
 
     def derived_signature(self) -> Signature:
         """The signature of the file; open sizes are ``batch`` and ``<input>_dim<axis>``."""
@@ -88,7 +93,7 @@ class TfliteSource(Source):
 
     def run(self, feeds: Feeds, signature: Signature) -> Arrays:
         """See `Source.run`."""
-        return dict(self.named(self.run_with(self._kernels, feeds), signature))
+        return dict(self.named(self.run_with(self.kernels, feeds), signature))
 
     def named(self, outputs: Mapping[str, Any], signature: Signature) -> list[tuple[str, Any]]:
         """The outputs that were asked for, under their names."""
@@ -101,7 +106,8 @@ class TfliteSource(Source):
             ReferenceRefused: the interpreter does not take these sizes or values.
         """
         if kernels not in self._runners:
-            self._runners[kernels] = Runner(self.model, self.layout, kernels)
+            self._runners[kernels] = self._runner(kernels)
+        started = time.perf_counter()
         try:
             return self._runners[kernels](self.ordered(feeds))
         except SourceError:
@@ -109,6 +115,17 @@ class TfliteSource(Source):
         except Exception as error:
             del self._runners[kernels]  # an interpreter that failed to prepare is in no state to go on
             raise ReferenceRefused(f"{type(error).__name__}: {one_line(error)}") from error
+        finally:
+            if kernels == self.kernels:
+                self.seconds = time.perf_counter() - started
+
+    def _runner(self, kernels: str) -> Runner:
+        if kernels != FLOAT_WEIGHTS:
+            return Runner(self.model, self.layout, kernels)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "floats.tflite"
+            tflite_rewrite.write(tflite_rewrite.with_float_weights(self.model, self.layout.hybrid_weights), path)
+            return Runner(path, self.layout, self.kernels)
 
     def ordered(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Values under the file's own names, whichever way the user calls them.
@@ -141,22 +158,29 @@ class TfliteSource(Source):
             if operator.code == QUANTIZE and index in operator.inputs:
                 return self.layout.tensors[operator.outputs[0]].scale or 0.0
         largest = float(np.abs(array).max()) if array.dtype.kind == "f" and array.size else 0.0
-        return largest / 127 if self.layout.is_hybrid else 0.0
+        return largest / 127 if self.layout.hybrid_weights else 0.0
 
     def release(self) -> None:
         """Let the interpreters of other kernels go."""
-        self._runners = {kind: runner for kind, runner in self._runners.items() if kind == self._kernels}
+        self._runners = {kind: runner for kind, runner in self._runners.items() if kind == self.kernels}
 
 
 class OtherKernels:
     """The same file on the interpreter's other kernels: other orders of summation, other roundings.
 
+    Weights kept in steps are taken as floats once: what their kernels make of the activations in between is rounding.
     Of a file with quantised values, the inputs are moved by one step besides: that is what rounding means there.
     """
+
+    #: What one of these explains needs no float64: see `Arbiter`.
+    speaks_for_rounding = True
 
     def __init__(self, source: TfliteSource, signature: Signature) -> None:
         self._source = source
         self._signature = signature
+        self._ways: list[str] = [*_ORDERS]
+        if source.layout.hybrid_weights:
+            self._ways.insert(0, FLOAT_WEIGHTS)
 
     def __call__(self, feeds: Feeds) -> Arrays | None:  # noqa: ARG002 - part of `Double`
         """There is no float64."""
@@ -164,16 +188,18 @@ class OtherKernels:
 
     def rounded(self, feeds: Feeds, seed: int) -> Arrays | None:
         """The outputs with the kernels of this number; None where there is no further kind."""
-        if seed < len(_ORDERS):
-            kernels, given = _ORDERS[seed], feeds
-        elif self._source.layout.is_quantised and seed < 16:
-            kernels, given = self._source._kernels, self._moved(feeds, seed)
+        if REFERENCE in self._ways and self._source.seconds > _SLOW_S:
+            self._ways.remove(REFERENCE)  # they take twenty times as long
+        if seed < len(self._ways):
+            kernels, given = self._ways[seed], feeds
+        elif self._source.layout.is_quantised:
+            kernels, given = self._source.kernels, self._moved(feeds, seed)
         else:
             return None
         try:
             outputs = self._source.run_with(kernels, given)
         except ReferenceRefused:
-            return None
+            return self.rounded(feeds, seed + 1) if seed < len(self._ways) else None
         return dict(self._source.named(outputs, self._signature))
 
     def _moved(self, feeds: Feeds, seed: int) -> Arrays:
@@ -225,8 +251,9 @@ class Runner:
         return {name: self._interpreter.get_tensor(index) for name, index in self._layout.outputs.items()}
 
 
-def _try_out(path: Path, kernels: str) -> None:
-    """One run at the smallest sizes; for the child process."""
+def try_out(file: str, kernels: str) -> None:
+    """One run at the smallest sizes, for a child process."""
+    path = Path(file)
     layout = read_layout(path)
     tensors = {name: layout.tensors[index] for name, index in layout.inputs.items()}
     feeds = {
@@ -234,6 +261,11 @@ def _try_out(path: Path, kernels: str) -> None:
         for name, tensor in tensors.items()
     }
     Runner(path, layout, kernels)(feeds)
+
+
+def prepare() -> None:
+    """Load what `try_out` needs; see `trial`."""
+    _interpreter_class()
 
 
 @functools.cache

@@ -36,7 +36,7 @@ _DTYPES = {
     18: "bfloat16",
 }
 _CUSTOM, _PLACEHOLDER = 32, 127
-GATHER, EMBEDDING_LOOKUP, QUANTIZE = 36, 7, 114
+GATHER, EMBEDDING_LOOKUP, DEQUANTIZE, QUANTIZE = 36, 7, 6, 114
 #: Operators that pass the values of their first input on: CAST, RESHAPE, SQUEEZE, EXPAND_DIMS, SLICE, TRANSPOSE,
 #: STRIDED_SLICE.
 _PASSING = frozenset({53, 22, 43, 70, 65, 39, 45})
@@ -96,11 +96,18 @@ class Layout:
         return any(t.scale is not None and t.dtype in ("int8", "uint8", "int16", "int4") for t in self.tensors)
 
     @property
-    def is_hybrid(self) -> bool:
-        """Whether only weights are kept in steps: kernels then make steps of the activations as they run."""
-        return self.is_quantised and not any(
-            t.scale is not None and not t.constant and t.dtype in ("int8", "uint8", "int16") for t in self.tensors
-        )
+    def hybrid_weights(self) -> frozenset[int]:
+        """Weights kept in steps whose operators take floats: the kernels make steps of these as they run."""
+        found: set[int] = set()
+        for operator in self.operators:
+            first = self.tensors[operator.inputs[0]] if operator.inputs and operator.inputs[0] >= 0 else None
+            if first is not None and first.dtype == "float32" and operator.code not in (DEQUANTIZE, QUANTIZE):
+                found.update(i for i in operator.inputs[1:] if i >= 0 and self._is_step_weight(self.tensors[i]))
+        return frozenset(found)
+
+    @staticmethod
+    def _is_step_weight(tensor: Tensor) -> bool:
+        return tensor.constant and tensor.scale is not None and tensor.dtype == "int8"
 
     def rows_looked_up(self, index: int) -> int | None:
         """How many rows the table has that an integer input is an index of; None where it is none."""

@@ -1,95 +1,109 @@
-"""Try something out in a child process first: native code that reads a damaged file may end the process it runs in."""
+"""Try something out in a child process first: native code that reads a damaged file may end the process it runs in.
+
+A process that runs models has threads, and a copy of it may wait for ever for one that it does not have. So one clean
+child is started, loads what the trials need, and copies itself for each of them; it ends with this process.
+"""
 
 from __future__ import annotations
 
-import contextlib
+import atexit
+import json
 import os
-import signal
+import select
+import subprocess
+import sys
+import threading
 import time
-import warnings
 from collections.abc import Callable
+from typing import Any
 
-#: Address space a trial may take beyond what the process has.
+#: Address space a trial may take beyond what its process has, and seconds.
 MEMORY_BYTES = 8 << 30
 SECONDS = 60.0
-_LONGEST = 4000
+#: Seconds for the child to load a framework, on a machine that is busy.
+LOADING_S = 300.0
 
 
-def failure_of(work: Callable[[], None], *, seconds: float = SECONDS, memory: int = MEMORY_BYTES) -> str:
-    """Run ``work`` in a copy of this process; why it did not end well, or an empty string.
+def failure_of(
+    work: Callable[..., None], *arguments: Any, seconds: float = SECONDS, memory: int = MEMORY_BYTES
+) -> str:
+    """Call ``work`` in a child process; why it did not end well, or an empty string.
 
-    The copy shares everything the process has loaded and is gone afterwards, so nothing it did is left behind but what
-    it wrote to disk. Where the system knows no ``fork``, nothing is tried.
+    Where the system knows no ``fork``, nothing is tried.
 
     Args:
-        work: what to try; it must not wait for other threads, which the copy does not have.
+        work: a function of a module; its module's ``prepare()`` is called once before.
+        *arguments: what JSON can hold.
         seconds: after which it is ended.
-        memory: bytes it may take beyond what the process has.
+        memory: bytes it may take beyond what its process has.
     """
     if not hasattr(os, "fork"):
         return ""
-    reading, writing = os.pipe()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of threads: the work starts with one, and waits for none
-        child = os.fork()
-    if not child:
-        _run(work, writing, seconds, memory)
-    os.close(writing)
-    with os.fdopen(reading, "rb") as pipe:
-        said = _read(pipe.fileno(), time.monotonic() + seconds + 5)
-    if said is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(child, signal.SIGKILL)
-    _, status = os.waitpid(child, 0)
-    if said is None or (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGALRM):
-        return f"it did not come to an end within {seconds:.0f} s"
-    if os.WIFSIGNALED(status):
-        return f"the native code that reads it crashes ({signal.Signals(os.WTERMSIG(status)).name})"
-    return said.decode("utf-8", "replace") if os.WEXITSTATUS(status) else ""
+    request = {
+        "module": work.__module__,
+        "function": work.__name__,
+        "arguments": arguments,
+        "seconds": seconds,
+        "memory": memory,
+    }
+    with _LOCK:
+        answer = _server().ask(request, seconds + LOADING_S)
+        if answer is None:
+            _stop()
+    return "the process that tries it out did not answer" if answer is None else str(answer)
 
 
-def _run(work: Callable[[], None], pipe: int, seconds: float, memory: int) -> None:
-    """The child: quiet, limited, and gone without running anybody's exit handlers."""
-    status = 1
-    try:
-        import faulthandler
-        import resource
+class _Server:
+    """The child, and the two pipes to it."""
 
-        faulthandler.disable()  # a crash is an answer here, not news
-        nowhere = os.open(os.devnull, os.O_RDWR)
-        for descriptor in (0, 1, 2):
-            os.dup2(nowhere, descriptor)
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.setitimer(signal.ITIMER_REAL, seconds)
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        with contextlib.suppress(OSError, ValueError):  # already under a lower limit
-            resource.setrlimit(resource.RLIMIT_AS, (_address_space() + memory,) * 2)
+    def __init__(self) -> None:
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        self.owner = os.getpid()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "pytest_onnxprep.sources.trial_server"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+            bufsize=0,
+        )
+
+    def ask(self, request: dict[str, Any], seconds: float) -> str | None:
+        """One trial; None where the child is gone or silent."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        until = time.monotonic() + seconds
+        said = b""
         try:
-            work()
-            status = 0
-        except MemoryError:
-            os.write(pipe, f"it takes more than {memory >> 30} GB of memory".encode())
-        except BaseException as error:  # noqa: BLE001 - told to the parent
-            os.write(pipe, (str(error) or type(error).__name__).encode("utf-8", "replace")[:_LONGEST])
-    finally:
-        os._exit(status)
-
-
-def _address_space() -> int:
-    with open("/proc/self/statm", "rb") as file:
-        return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def _read(descriptor: int, until: float) -> bytes | None:
-    """What the child says until it is gone; None where that takes too long."""
-    import select
-
-    said = b""
-    while True:
-        ready, _, _ = select.select([descriptor], [], [], max(0.0, until - time.monotonic()))
-        if not ready:
+            self.process.stdin.write(json.dumps(request).encode() + b"\n")
+            while not said.endswith(b"\n"):
+                ready, _, _ = select.select([self.process.stdout], [], [], max(0.0, until - time.monotonic()))
+                piece = os.read(self.process.stdout.fileno(), 1 << 16) if ready else b""
+                if not piece:
+                    return None
+                said += piece
+            return str(json.loads(said)["failure"])
+        except (OSError, ValueError, KeyError):
             return None
-        piece = os.read(descriptor, 1 << 16)
-        if not piece:
-            return said
-        said += piece
+
+
+_LOCK = threading.Lock()
+_running: list[_Server] = []
+
+
+def _server() -> _Server:
+    if _running and (_running[0].owner != os.getpid() or _running[0].process.poll() is not None):
+        _running.clear()
+    if not _running:
+        _running.append(_Server())
+    return _running[0]
+
+
+@atexit.register
+def _stop() -> None:
+    """End the child, unless it is that of the process this one was copied from."""
+    while _running:
+        server = _running.pop()
+        if server.owner == os.getpid():
+            server.process.kill()
+            server.process.wait()

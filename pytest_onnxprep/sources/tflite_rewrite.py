@@ -7,6 +7,7 @@ TRANSPOSE_CONV and of a FULLY_CONNECTED whose input is no matrix, and knows none
 from __future__ import annotations
 
 import copy
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,26 @@ def rewritten(path: Path) -> Any:
             buffer.offset = buffer.size = 0
     for graph in model.subgraphs:
         _Graph(schema, model, graph).rewrite()
+    return model
+
+
+def with_float_weights(path: Path, weights: Collection[int]) -> Any:
+    """The file as a ``ModelT``, weights of the main graph that are kept in steps as floats."""
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(path.read_bytes()))
+    for index in weights:
+        tensor = model.subgraphs[0].tensors[index]
+        steps = np.frombuffer(np.asarray(model.buffers[tensor.buffer].data, np.uint8).tobytes(), _DTYPES[tensor.type])
+        scales, zeros = (np.asarray(values) for values in (tensor.quantization.scale, tensor.quantization.zeroPoint))
+        along = [1] * len(tensor.shape)
+        if len(scales) > 1:
+            along[tensor.quantization.quantizedDimension] = len(scales)
+        values = (steps.reshape(tensor.shape).astype(np.float32) - zeros.reshape(along)) * scales.reshape(along)
+        buffer = copy.copy(model.buffers[tensor.buffer])  # two tensors may share one
+        buffer.data = np.frombuffer(values.astype(np.float32).tobytes(), np.uint8)
+        model.buffers.append(buffer)
+        tensor.buffer, tensor.type, tensor.quantization = len(model.buffers) - 1, _FLOAT32, None
     return model
 
 
