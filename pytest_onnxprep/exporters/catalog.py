@@ -126,18 +126,22 @@ def find(name: str) -> ExporterInfo:
     raise ExporterError(f"unknown exporter {name!r}{closest(name, CATALOG)} Accepted: {', '.join(CATALOG)}.")
 
 
-def best_for(framework: str, opset: int | None, unsuited: Container[str] = ()) -> str:
+def best_for(
+    framework: str, opset: int | None, unsuited: Container[str] = (), last_resorts: Container[str] = ()
+) -> str:
     """The exporter a framework's model gets at this opset.
 
     Args:
         framework: of the source.
         opset: the one asked for, or None.
         unsuited: exporters that do not take this very model.
+        last_resorts: exporters that are tried where no other produces the opset.
 
     Raises:
         ExporterError: no exporter of this framework produces it.
     """
     names = [name for name in _PREFERENCE[framework] if name not in unsuited]
+    names.sort(key=lambda name: name in last_resorts)
     for name in names:
         if opset is None or CATALOG[name].takes_opset(opset):
             return name

@@ -61,6 +61,10 @@ class Source(ABC):
         """Exporters that take this framework but not this very model: name -> why."""
         return {}
 
+    def last_resorts(self) -> Mapping[str, str]:
+        """Exporters that take this very model when they are named, and are no default for it: name -> why."""
+        return {}
+
     def built(self) -> bool:
         """Whether all weights exist; models that learn their shapes from the first call have none before it."""
         return True

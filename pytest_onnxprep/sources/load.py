@@ -12,11 +12,11 @@ from typing import Any
 
 from pytest_onnxprep.errors import OnnxPrepError, SourceError
 from pytest_onnxprep.sources.base import Source
-from pytest_onnxprep.sources.recognise import ACCEPTED, framework_of, not_yet, uses_jax
+from pytest_onnxprep.sources.recognise import ACCEPTED, framework_of, uses_jax
 
 #: framework -> (module, function that makes the Source, extra that installs it)
 _LOADERS = {
-    "torch": ("pytest_onnxprep.sources.torch_module", "TorchSource", "torch"),
+    "torch": ("pytest_onnxprep.sources.torch_file", "load", "torch"),
     "transformers": ("pytest_onnxprep.sources.transformers_model", "load", "transformers"),
     "keras": ("pytest_onnxprep.sources.keras_model", "load", "tensorflow"),
     "tensorflow": ("pytest_onnxprep.sources.tensorflow_function", "load", "tensorflow"),
@@ -43,9 +43,7 @@ def load_source(value: Any, *, base: Path | None = None) -> Source:
         value = _existing(Path(value), base)
     framework = framework_of(value)
     if framework is None and isinstance(value, Path):
-        later = not_yet(value)
-        hint = f"this version does not read {value.suffix} files: {later}" if later else f"accepted: {ACCEPTED}"
-        raise SourceError(f"source {str(value)!r} is no model file that is known here; {hint}")
+        raise SourceError(f"source {str(value)!r} is no model file that is known here; accepted: {ACCEPTED}")
     if framework is None and callable(value) and _required_parameters(value) and uses_jax(value):
         framework = "jax"  # a factory takes nothing: this is the model itself
     if framework is None and callable(value):
