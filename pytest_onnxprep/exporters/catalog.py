@@ -79,6 +79,15 @@ CATALOG: dict[str, ExporterInfo] = {
             ("tensorflow", "keras", "tf2onnx", "onnx", "numpy"),
         ),
         ExporterInfo(
+            "keras",
+            "pytest_onnxprep.exporters.keras_library",
+            ("keras",),
+            (9, 25),
+            None,
+            "",
+            ("tensorflow", "keras", "tf2onnx", "torch", "jax", "jax2onnx", "onnx", "numpy"),
+        ),
+        ExporterInfo(
             "jax2onnx",
             "pytest_onnxprep.exporters.jax2onnx",
             ("jax",),
@@ -95,16 +104,12 @@ CATALOG: dict[str, ExporterInfo] = {
 _PREFERENCE = {
     "torch": ("dynamo", "torchscript"),
     "transformers": ("dynamo", "torchscript"),
-    "keras": ("tf2onnx",),
+    "keras": ("tf2onnx", "keras"),
     "tensorflow": ("tf2onnx",),
     "tflite": ("tf2onnx",),
     "jax": ("jax2onnx",),
     "onnx": ("none",),
 }
-
-#: Exporter names of the design that a later version brings.
-_LATER = {"keras": "tf2onnx"}
-
 
 def find(name: str) -> ExporterInfo:
     """Look an exporter up, ours first, then the entry points of other distributions.
@@ -121,8 +126,6 @@ def find(name: str) -> ExporterInfo:
         if isinstance(info, ExporterInfo):
             return info
         raise ExporterError(f"entry point {entry.value!r} of exporter {name!r} must be an ExporterInfo, not {info!r}")
-    if name in _LATER:
-        raise ExporterError(f"exporter {name!r} is not available in this version; use exporter={_LATER[name]!r}")
     raise ExporterError(f"unknown exporter {name!r}{closest(name, CATALOG)} Accepted: {', '.join(CATALOG)}.")
 
 

@@ -13,6 +13,7 @@ from typing import Any, cast
 from pytest_onnxprep.artifacts.onnx_model import tensor_bytes
 from pytest_onnxprep.errors import SourceError
 from pytest_onnxprep.exporters import tf2onnx_tflite
+from pytest_onnxprep.exporters.tensorflow_handlers import handlers
 from pytest_onnxprep.exporters.job import EXTERNAL_DATA_BYTES, ExportJob
 from pytest_onnxprep.exporters.onnx_names import rename
 from pytest_onnxprep.sources.keras_model import KerasSource
@@ -38,6 +39,7 @@ def export(job: ExportJob) -> None:
         _save(tf2onnx_tflite.convert(job), job.path)
         return
     options = job.options_for(tf2onnx.convert.from_function, _RESERVED)
+    options["custom_op_handlers"] = {**handlers(), **(options.get("custom_op_handlers") or {})}
     source = cast("KerasSource | TfFunctionSource", job.source)
     names = list(job.signature.inputs)
     declared = [

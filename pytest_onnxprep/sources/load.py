@@ -40,7 +40,9 @@ def load_source(value: Any, *, base: Path | None = None) -> Source:
     if isinstance(value, Source):
         return value
     if isinstance(value, (str, os.PathLike)):
-        value = _existing(Path(value), base)
+        value, part = _with_part(value, base)
+        if part:
+            return _make("tensorflow", value.with_name(f"{value.name}#{part}"))
     framework = framework_of(value)
     if framework is None and isinstance(value, Path):
         raise SourceError(f"source {str(value)!r} is no model file that is known here; accepted: {ACCEPTED}")
@@ -83,6 +85,18 @@ def _make(framework: str, value: Any) -> Source:
         shown = repr(str(value)) if isinstance(value, Path) else repr(value)
         raise SourceError(f"source {shown} cannot be read as a {framework} model: {one_line(error)}") from error
     return source
+
+
+def _with_part(value: str | os.PathLike[str], base: Path | None) -> tuple[Path, str]:
+    """``folder#signature`` is one signature of a SavedModel, unless there is a file of that name."""
+    stem, mark, part = os.fspath(value).rpartition("#")
+    candidates = [Path(value)] if base is None else [base / Path(value), Path(value)]
+    if not mark or any(candidate.exists() for candidate in candidates):
+        return _existing(Path(value), base), ""
+    found = _existing(Path(stem), base)
+    if framework_of(found) != "tensorflow":
+        raise SourceError(f"source {os.fspath(value)!r}: only a SavedModel folder has parts to be named after a '#'")
+    return found, part
 
 
 def _existing(path: Path, base: Path | None) -> Path:

@@ -11,8 +11,8 @@ from typing import Any
 #: framework -> the classes (module, name) that mark its models. First match wins.
 _CLASSES: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
     ("transformers", (("transformers.modeling_utils", "PreTrainedModel"),)),
+    ("keras", (("keras.src.models.model", "Model"),)),  # on its torch backend they are torch modules as well
     ("torch", (("torch.nn.modules.module", "Module"), ("torch.export.exported_program", "ExportedProgram"))),
-    ("keras", (("keras.src.models.model", "Model"),)),
     (
         "tensorflow",
         (
