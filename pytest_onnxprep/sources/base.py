@@ -57,6 +57,10 @@ class Source(ABC):
         """The signature the model itself knows, or None where the user has to write ``inputs=``."""
         return None
 
+    def takes(self) -> str:
+        """What a call of the model takes, as far as it says so; for messages."""
+        return ""
+
     def unsuited(self) -> Mapping[str, str]:
         """Exporters that take this framework but not this very model: name -> why."""
         return {}

@@ -47,6 +47,16 @@ class TorchSource(Source):
         self.label = f"{name or type(module).__name__} (torch.{'jit.ScriptModule' if script else 'nn.Module'})"
         self._by_keyword: dict[tuple[str, ...], bool] = {}
 
+    def takes(self) -> str:
+        """See `Source.takes`: the parameters of ``forward``."""
+        schema = getattr(self.model.forward, "schema", None)
+        if schema is not None:
+            return f"forward({', '.join(f'{a.name}: {a.type.annotation_str}' for a in schema.arguments[1:])})"
+        try:
+            return f"forward{inspect.signature(self.model.forward)}"
+        except (TypeError, ValueError):
+            return ""
+
     def unsuited(self) -> dict[str, str]:
         """torch.export takes no module with a part that is TorchScript; one that is all TorchScript can be converted."""
         for name, module in self.model.named_modules():
@@ -91,7 +101,7 @@ class TorchSource(Source):
         by_keyword = self._by_keyword.get(names)
         if by_keyword is None:
             by_keyword = self._by_keyword[names] = self._takes_keywords(names)
-        arguments = nested(tensors)
+        arguments = self._with_numbers(nested(tensors)) if by_keyword else nested(tensors)
         if by_keyword:
             return self.model(**arguments)
         return self.model(*arguments.values())
@@ -198,6 +208,15 @@ class TorchSource(Source):
             if "BatchNorm" in kind or "InstanceNorm" in kind:
                 return f"train mode: {where} uses batch statistics; call model.eval() in the factory"
         return ""
+
+    def _with_numbers(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """TorchScript takes numbers where its declaration says ``int``, and no tensors of one."""
+        schema = getattr(self.model.forward, "schema", None)
+        kinds = {} if schema is None else {argument.name: str(argument.type) for argument in schema.arguments}
+        return {
+            name: value.item() if kinds.get(name) in ("int", "float", "bool") and is_tensor(value) else value
+            for name, value in arguments.items()
+        }
 
     def _takes_keywords(self, names: tuple[str, ...]) -> bool:
         schema = getattr(self.model.forward, "schema", None)  # TorchScript's forward hides its names from inspect
