@@ -111,6 +111,7 @@ _PREFERENCE = {
     "onnx": ("none",),
 }
 
+
 def find(name: str) -> ExporterInfo:
     """Look an exporter up, ours first, then the entry points of other distributions.
 

@@ -1,7 +1,7 @@
 """Keras's own ``model.export(format="onnx")``, on whichever backend Keras runs.
 
-Its inputs and outputs are named by Keras; they get the declared names afterwards. On TensorFlow it is tf2onnx (opset 9 to
-18), on JAX jax2onnx, on PyTorch the TorchScript tracer, which fixes the length of recurrent layers.
+Its inputs and outputs are named by Keras; they get the declared names afterwards. On TensorFlow it is tf2onnx
+(opset 9 to 18), on JAX jax2onnx, on PyTorch the TorchScript tracer, which fixes the length of recurrent layers.
 """
 
 from __future__ import annotations

@@ -33,7 +33,8 @@ def rename_ends(graph: Any, inputs: Mapping[str, str], outputs: list[tuple[str, 
         graph.node.add(op_type="Identity", input=[renames.get(found, found)], output=[name], name=f"output_{name}")
     for ends, pairs in ((graph.input, list(inputs.items())), (graph.output, outputs)):
         named = [_copy(kept[found], name) for found, name in pairs]
-        rest = [_copy(value) for value in ends if value.name not in {name for _, name in pairs}] if ends is graph.input else []
+        # What an exporter made an input besides the declared ones is for the contract to tell.
+        rest = [_copy(v) for v in graph.input if v.name not in inputs.values()] if ends is graph.input else []
         del ends[:]
         ends.extend([*named, *rest])
 

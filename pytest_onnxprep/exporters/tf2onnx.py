@@ -13,9 +13,9 @@ from typing import Any, cast
 from pytest_onnxprep.artifacts.onnx_model import tensor_bytes
 from pytest_onnxprep.errors import SourceError
 from pytest_onnxprep.exporters import tf2onnx_tflite
-from pytest_onnxprep.exporters.tensorflow_handlers import handlers
 from pytest_onnxprep.exporters.job import EXTERNAL_DATA_BYTES, ExportJob
 from pytest_onnxprep.exporters.onnx_names import rename
+from pytest_onnxprep.exporters.tensorflow_handlers import handlers
 from pytest_onnxprep.sources.keras_model import KerasSource
 from pytest_onnxprep.sources.tensorflow_function import TfFunctionSource
 

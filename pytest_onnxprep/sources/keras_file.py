@@ -46,9 +46,9 @@ def _told(path: Path, error: Exception) -> str:
         return _needs_model(path)
     if "arbitrary code execution" in text or "safe_mode" in text:
         return (
-            f"source {str(path)!r} holds Python code (a Lambda layer): reading it runs that, so it was not read. Make the "
-            "layer a class of your own, or give a factory; keras.models.load_model(path, safe_mode=False) in a factory "
-            "of yours is your own decision, for files you made"
+            f"source {str(path)!r} holds Python code (a Lambda layer): reading it runs that, so it was not read. "
+            "Make the layer a class of your own, or give a factory; keras.models.load_model(path, safe_mode=False) in a "
+            "factory of yours is your own decision, for files you made"
         )
     hint = ""
     if "Could not locate" in text or "Unknown layer" in text or "Unknown object" in text:
@@ -117,7 +117,7 @@ def _check_hdf5(path: Path, shown: Path) -> None:
 
 def walk_hdf5(file: str, limit: int) -> None:
     """Read every group, link and dataset of a file; for a child process."""
-    import h5py
+    import h5py  # type: ignore[import-untyped]
 
     total = 0
 

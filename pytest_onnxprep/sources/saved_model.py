@@ -19,8 +19,19 @@ SERVING = "serving_default"
 _OWN = "__saved_model"
 #: Operators that touch the disk or run Python: a graph that holds one is a program, and no model.
 _ACTING = frozenset(
-    "ReadFile WriteFile MatchingFiles PyFunc PyFuncStateless EagerPyFunc RemoteFusedGraphExecute DebugIdentity "
-    "DebugIdentityV2 DebugNumericSummary SaveSlices".split()
+    {
+        "ReadFile",
+        "WriteFile",
+        "MatchingFiles",
+        "PyFunc",
+        "PyFuncStateless",
+        "EagerPyFunc",
+        "RemoteFusedGraphExecute",
+        "DebugIdentity",
+        "DebugIdentityV2",
+        "DebugNumericSummary",
+        "SaveSlices",
+    }
 )
 
 

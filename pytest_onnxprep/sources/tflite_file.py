@@ -46,6 +46,11 @@ def load(path: Path) -> TfliteSource:
     wrong = [t for t in (layout.tensors[i] for i in layout.inputs.values()) if t.dtype in ("resource", "variant")]
     if wrong:
         raise SourceError(f"source {str(path)!r} takes a {wrong[0].dtype} as input, which ONNX Runtime cannot give")
+    if layout.is_stateful:
+        raise SourceError(
+            f"source {str(path)!r} keeps state in variables between its calls (a streaming model), and an ONNX graph "
+            "has none: convert the model with its state as inputs and outputs"
+        )
     failed = failure_of(try_out, str(path), PLAIN)
     kernels = PLAIN
     if failed and layout.custom and not failure_of(try_out, str(path), DEFAULT):
@@ -213,7 +218,9 @@ class OtherKernels:
                 wide = array.astype(np.int32) + rng.integers(-1, 2, array.shape)
                 moved[name] = np.clip(wide, info.min, info.max).astype(array.dtype)
             else:
-                moved[name] = (array + step * rng.uniform(-0.5, 0.5, array.shape)).astype(array.dtype) if step else array
+                moved[name] = (
+                    (array + step * rng.uniform(-0.5, 0.5, array.shape)).astype(array.dtype) if step else array
+                )
         return moved
 
 

@@ -37,9 +37,11 @@ _DTYPES = {
 }
 _CUSTOM, _PLACEHOLDER = 32, 127
 GATHER, EMBEDDING_LOOKUP, DEQUANTIZE, QUANTIZE = 36, 7, 6, 114
-#: Operators that pass the values of their first input on: CAST, RESHAPE, SQUEEZE, EXPAND_DIMS, SLICE, TRANSPOSE,
-#: STRIDED_SLICE.
-_PASSING = frozenset({53, 22, 43, 70, 65, 39, 45})
+#: Operators that pass indices on: CAST, RESHAPE, SQUEEZE, EXPAND_DIMS, SLICE, TRANSPOSE, STRIDED_SLICE; and with ADD,
+#: SELECT and SELECT_V2 what Keras makes of negative ones.
+_PASSING = frozenset({53, 22, 43, 70, 65, 39, 45, 0, 64, 123})
+#: Variables that outlive a call: CALL_ONCE, VAR_HANDLE, READ_VARIABLE, ASSIGN_VARIABLE.
+_STATEFUL = frozenset({129, 142, 143, 144})
 #: Elements of one tensor; more are no model for a device, but a damaged size.
 _MOST_ELEMENTS = 1 << 31
 _IDENTIFIER = b"TFL3"
@@ -91,6 +93,11 @@ class Layout:
     signed: bool
 
     @property
+    def is_stateful(self) -> bool:
+        """Whether a call depends on the ones before."""
+        return any(operator.code in _STATEFUL for operator in self.operators)
+
+    @property
     def is_quantised(self) -> bool:
         """Whether some tensor is kept in quantisation steps."""
         return any(t.scale is not None and t.dtype in ("int8", "uint8", "int16", "int4") for t in self.tensors)
@@ -113,7 +120,7 @@ class Layout:
         """How many rows the table has that an integer input is an index of; None where it is none."""
         followed, found = {index}, []
         for operator in self.operators:
-            if not followed.isdisjoint(operator.inputs[:1]) and operator.code in _PASSING:
+            if not followed.isdisjoint(operator.inputs) and operator.code in _PASSING:
                 followed.update(operator.outputs)
             if operator.code == GATHER and len(operator.inputs) > 1 and operator.inputs[1] in followed:
                 found.append(operator.inputs[0])

@@ -177,13 +177,17 @@ class _Graph:
         self._model.buffers.append(buffer)
         tensor = self._schema.TensorT()
         tensor.name = b"%b__%d" % (name, len(self._graph.tensors))
-        tensor.shape, tensor.type, tensor.buffer = np.array(values.shape, np.int32), _INT32, len(self._model.buffers) - 1
+        tensor.shape, tensor.type, tensor.buffer = (
+            np.array(values.shape, np.int32),
+            _INT32,
+            len(self._model.buffers) - 1,
+        )
         self._graph.tensors.append(tensor)
         return len(self._graph.tensors) - 1
 
 
 def _mediapipe_options(operator: Any) -> Any:
-    """``TfLiteTransposeConvParams`` as it lies in memory: padding (1 same, 2 valid), stride of the width, of the height."""
+    """``TfLiteTransposeConvParams`` as it lies in memory: padding (1 same, 2 valid), strides of width and height."""
     padding, width, height = np.frombuffer(np.asarray(operator.customOptions, np.uint8).tobytes(), np.int32, 3)
 
     def options(schema: Any) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import json
 import pickletools
+import re
 import struct
 import zipfile
 from collections.abc import Iterator
@@ -24,11 +25,17 @@ _LARGEST_TEXT = 256 << 20
 _LARGEST_HEADER = 100_000_000
 #: Functions that the text of a size may call: torch hands it to SymPy, which hands it to ``eval``.
 _EXPRESSIONS = frozenset(
-    "Symbol Integer Rational Float Add Mul Pow Mod Max Min Abs And Or Not Eq Equality Ne Unequality Lt Le Gt Ge "
-    "StrictLessThan LessThan StrictGreaterThan GreaterThan Piecewise ExprCondPair Tuple PythonMod FloorDiv ModularIndexing Where CleanDiv CeilDiv "
-    "CeilToInt FloorToInt IntTrueDiv FloatTrueDiv TruncToInt RoundToInt RoundDecimal ToFloat Identity FloatPow "
-    "PowByNatural LShift RShift IsNonOverlappingAndDenseIndicator TruncToFloat OpaqueUnaryFn_sqrt NegativeOne One Zero "
-    "int_oo oo true false True False".split()
+    re.findall(
+        r"\w+",
+        """
+    Symbol Integer Rational Float Add Mul Pow Mod Max Min Abs And Or Not Eq Equality Ne Unequality Lt
+    Le Gt Ge StrictLessThan LessThan StrictGreaterThan GreaterThan Piecewise ExprCondPair Tuple
+    PythonMod FloorDiv ModularIndexing Where CleanDiv CeilDiv CeilToInt FloorToInt IntTrueDiv
+    FloatTrueDiv TruncToInt RoundToInt RoundDecimal ToFloat Identity FloatPow PowByNatural LShift
+    RShift IsNonOverlappingAndDenseIndicator TruncToFloat OpaqueUnaryFn_sqrt NegativeOne One Zero
+    int_oo oo true false True False
+    """,
+    )
 )
 
 
@@ -65,7 +72,8 @@ def _kind_of_archive(path: Path) -> str:
     if "data.pkl" in inside:
         return PICKLE
     raise SourceError(
-        f"source {str(path)!r} is a zip archive, but none that PyTorch wrote (it holds {', '.join(names[:3]) or 'nothing'})"
+        f"source {str(path)!r} is a zip archive, but none that PyTorch wrote (it holds "
+        f"{', '.join(names[:3]) or 'nothing'})"
     )
 
 
@@ -129,9 +137,10 @@ def is_arithmetic(text: str) -> bool:
         elif isinstance(node, ast.Name):
             if node.id not in _EXPRESSIONS and not _is_symbol(node.id):
                 return False
+        elif isinstance(node, ast.Constant):
+            if isinstance(node.value, str) and not node.value.isidentifier():
+                return False
         elif isinstance(node, ast.Attribute | ast.Subscript | ast.Lambda | ast.comprehension | ast.JoinedStr):
-            return False
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and not node.value.isidentifier():
             return False
     return True
 
@@ -162,17 +171,22 @@ def named_in_pickle(path: Path) -> list[str]:
     """The classes and functions a pickle would call, ``module.name`` each; read, not run."""
     data = _pickle_of(path)
     found: list[str] = []
-    strings: list[str] = []
-    try:
-        for code, argument, _ in pickletools.genops(data):
-            if code.name in ("GLOBAL", "INST"):
-                found.append(str(argument).replace(" ", "."))
-            elif code.name == "STACK_GLOBAL" and len(strings) > 1:
-                found.append(".".join(strings[-2:]))
-            if isinstance(argument, str):
-                strings.append(argument)
-    except Exception:  # cut off: what was named before counts
-        pass
+    start = 0
+    while data[start : start + 1] == b"\x80":  # the old format is several pickles, one after another
+        strings: list[str] = []
+        end = start
+        try:
+            for code, argument, position in pickletools.genops(data[start:]):
+                if code.name in ("GLOBAL", "INST"):
+                    found.append(str(argument).replace(" ", "."))
+                elif code.name == "STACK_GLOBAL" and len(strings) > 1:
+                    found.append(".".join(strings[-2:]))
+                if isinstance(argument, str):
+                    strings.append(argument)
+                end = start + (position or 0) + 1
+        except Exception:  # cut off: what was named before counts
+            break
+        start = end
     return list(dict.fromkeys(found))
 
 

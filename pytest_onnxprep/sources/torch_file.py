@@ -50,7 +50,8 @@ def _load_script(path: Path) -> TorchSource:
         raise SourceError(f"source {str(path)!r} cannot be read by torch.jit.load: {one_line(ValueError(failed))}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that torch.jit is deprecated is between the user and torch
-        module = torch.jit.load(str(path), map_location="cpu")
+        read: Any = torch.jit.load
+        module = read(str(path), map_location="cpu")
         with contextlib.suppress(Exception):  # a frozen module has no mode
             module.eval()
     source = TorchSource(module)
@@ -62,7 +63,8 @@ def try_script(file: str) -> None:
     """Read a file, for a child process."""
     import torch
 
-    torch.jit.load(file, map_location="cpu")
+    read: Any = torch.jit.load
+    read(file, map_location="cpu")
 
 
 def _load_program(path: Path) -> ProgramSource:
@@ -101,9 +103,7 @@ def _nothing_unpickled() -> Iterator[None]:
     def refuse(*_: Any, **__: Any) -> Any:
         raise _WouldRun("a pickled constant")
 
-    from torch.export.pt2_archive import _package
-
-    with mock.patch.object(torch, "load", tensors_only), mock.patch.object(_package.pickle, "loads", refuse):
+    with mock.patch.object(torch, "load", tensors_only), mock.patch.object(pickle, "loads", refuse):
         yield
 
 
@@ -120,21 +120,19 @@ def _about_pickle(path: Path) -> str:
     named = torch_archive.named_in_pickle(path)
     foreign = [name for name in named if not name.startswith(_HARMLESS) or name.startswith("torch.nn.modules")]
     if foreign:
-        shown = ", ".join(foreign[:3]) + (", ..." if len(foreign) > 3 else "")
-        return (
-            f"source {str(path)!r} is a pickled Python object ({shown}): reading it runs code, so it was not read. Save "
-            "the weights (torch.save(model.state_dict(), path)) or TorchScript (torch.jit.save), and give a factory "
-            "that builds the module and loads them; torch.load(path, weights_only=False) in a factory of yours is your "
-            "own decision, for files you made"
-        )
+        return _is_program(path, ", ".join(foreign[:3]) + (", ..." if len(foreign) > 3 else ""))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             found = torch.load(str(path), map_location="meta", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "GLOBAL" in str(error):
+            return _is_program(path, _named(str(error)))
+        return f"source {str(path)!r} is damaged, or no checkpoint that torch.load reads"
     except Exception as error:
         return f"source {str(path)!r} is damaged, or no checkpoint that torch.load reads: {one_line(error)}"
     if isinstance(found, torch.Tensor):
-        return f"source {str(path)!r} holds one tensor, and no model; accepted as input values: samples= of @onnx_export"
+        return f"source {str(path)!r} holds one tensor, and no model; inputs are given with samples= of @onnx_export"
     if not isinstance(found, Mapping):
         return f"source {str(path)!r} holds a {type(found).__name__}, and no model"
     load = "torch.load({path!r}, weights_only=True)"
@@ -147,6 +145,15 @@ def _about_pickle(path: Path) -> str:
     return _needs_model(path, list(weights), load)
 
 
+def _is_program(path: Path, named: str) -> str:
+    return (
+        f"source {str(path)!r} is a pickled Python object ({named}): reading it runs code, so it was not read. Save "
+        "the weights (torch.save(model.state_dict(), path)) or TorchScript (torch.jit.save), and give a factory that "
+        "builds the module and loads them; torch.load(path, weights_only=False) in a factory of yours is your own "
+        "decision, for files you made"
+    )
+
+
 def _is_state(value: Any) -> bool:
     import torch
 
@@ -156,7 +163,9 @@ def _is_state(value: Any) -> bool:
 def _needs_model(path: Path, names: list[str], load: str) -> str:
     shown = ", ".join(names[:3]) + (f", ... {len(names)} in all" if len(names) > 3 else "")
     prefix = "module." if names and all(name.startswith("module.") for name in names) else ""
-    strip = f"\nIts names begin with {prefix!r}: strip that, or load into torch.nn.DataParallel(model)." if prefix else ""
+    strip = (
+        f"\nIts names begin with {prefix!r}: strip that, or load into torch.nn.DataParallel(model)." if prefix else ""
+    )
     return (
         f"source {str(path)!r} holds weights only ({shown}), and no model to put them into; give a factory instead:\n"
         "    def build():\n"

@@ -58,7 +58,7 @@ class TorchSource(Source):
             return ""
 
     def unsuited(self) -> dict[str, str]:
-        """torch.export takes no module with a part that is TorchScript; one that is all TorchScript can be converted."""
+        """torch.export takes no module with a part that is TorchScript; what is all TorchScript is converted first."""
         for name, module in self.model.named_modules():
             if is_script(module):
                 what = f"its submodule {name!r}" if name else "it"

@@ -40,14 +40,14 @@ class ProgramSource(TorchSource):
         self.label = label
 
     def derived_signature(self) -> Signature:
-        """The program's inputs, in order; its symbolic sizes are named after the input and axis where they first stand."""
+        """The program's inputs, in order; symbolic sizes are named after the input and axis where they first stand."""
         names = list(self.program.graph_signature.user_inputs)
         placeholders = {node.name: node for node in self.program.graph.nodes if node.op == "placeholder"}
         specs: dict[str, TensorSpec] = {}
         symbols: dict[str, str] = {}
         dims: dict[str, Dim] = {}
         for name in names:
-            value = placeholders[name].meta.get("val") if isinstance(name, str) and name in placeholders else None
+            value: Any = placeholders[name].meta.get("val") if name in placeholders else None
             if not hasattr(value, "shape"):
                 continue  # a number, a string or None that was made part of the program
             shape = tuple(self._dim(size, name, axis, symbols, dims) for axis, size in enumerate(value.shape))
@@ -73,9 +73,13 @@ class ProgramSource(TorchSource):
 
         names = list(self.program.graph_signature.user_inputs)
         open_ones = list(self._tensor_inputs())
-        given = dict(tensors) if set(tensors) == set(open_ones) else dict(zip(open_ones, tensors.values(), strict=False))
+        given = (
+            dict(tensors) if set(tensors) == set(open_ones) else dict(zip(open_ones, tensors.values(), strict=False))
+        )
         if len(tensors) != len(open_ones):
-            raise SourceError(f"inputs: {self.label} takes {len(open_ones)} ({', '.join(open_ones)}), not {len(tensors)}")
+            raise SourceError(
+                f"inputs: {self.label} takes {len(open_ones)} ({', '.join(open_ones)}), not {len(tensors)}"
+            )
         constants = {
             position: getattr(spec.arg, "value", None)
             for position, spec in enumerate(self._user_specs())

@@ -24,9 +24,7 @@ SECONDS = 60.0
 LOADING_S = 300.0
 
 
-def failure_of(
-    work: Callable[..., None], *arguments: Any, seconds: float = SECONDS, memory: int = MEMORY_BYTES
-) -> str:
+def failure_of(work: Callable[..., None], *arguments: Any, seconds: float = SECONDS, memory: int = MEMORY_BYTES) -> str:
     """Call ``work`` in a child process; why it did not end well, or an empty string.
 
     Where the system knows no ``fork``, nothing is tried.

@@ -73,7 +73,7 @@ def _child(work: Any, request: dict[str, Any], pipe: int) -> None:
             status = 0
         except MemoryError:
             os.write(pipe, f"it takes more than {memory >> 30} GB of memory".encode())
-        except BaseException as error:  # noqa: BLE001 - told to the parent
+        except BaseException as error:
             os.write(pipe, (str(error) or type(error).__name__).encode("utf-8", "replace")[:_LONGEST])
     finally:
         os._exit(status)

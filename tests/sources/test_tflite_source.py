@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-pytest.importorskip("tensorflow")
-
 from pytest_onnxprep.api import assert_parity
 from pytest_onnxprep.errors import ReferenceRefused, SourceError
 from pytest_onnxprep.sources.load import load_source
@@ -24,7 +22,9 @@ def converted(tmp_path_factory):
 
     def representative(model):
         rng = np.random.default_rng(0)
-        return [[rng.normal(size=(1, *tensor.shape[1:])).astype("float32") for tensor in model.inputs] for _ in range(8)]
+        return [
+            [rng.normal(size=(1, *tensor.shape[1:])).astype("float32") for tensor in model.inputs] for _ in range(8)
+        ]
 
     def convert(name, build, kind="float"):
         path = folder / f"{name}_{kind}.tflite"
@@ -160,10 +160,9 @@ def test_bias_of_a_matrix_that_is_none(onnx_exporter, converted):
 
 def flat(keras):
     """A dense layer of pictures, with a bias that shows."""
-    model = keras.Sequential(
+    return keras.Sequential(
         [keras.Input((4, 4, 3)), keras.layers.Flatten(), keras.layers.Dense(5, bias_initializer="ones")]
     )
-    return model
 
 
 def recurrent(keras):

@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-
-torch = pytest.importorskip("torch")
+import torch
 
 from pytest_onnxprep.api import assert_parity
 from pytest_onnxprep.errors import SourceError
@@ -90,7 +89,7 @@ def test_scripted_file(onnx_exporter, tmp_path):
 
 
 def test_traced_file_by_both_exporters(onnx_exporter, tmp_path):
-    """torch's own converter is the way to dynamo."""
+    """Torch's own converter is the way to dynamo."""
     path = tmp_path / "traced.ts"
     layers = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(144, 2))
     torch.jit.save(torch.jit.trace(layers.eval(), torch.randn(1, 3, 8, 8)), str(path))
