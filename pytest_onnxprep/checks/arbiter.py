@@ -155,8 +155,14 @@ class Arbiter:
         depth = max((array.size for array in feeds.values()), default=0)
         evidence = Evidence(reference, value, truth, graph, usual_scale=self._usual_scale(name), depth=depth)
         cause = judge(evidence, wrong)
+        if cause is Cause.UNEXPLAINED and getattr(self._double(), "speaks_for_rounding", False):
+            for rounded in self._rounded(feeds, name):
+                evidence = replace(evidence, nudged=[*evidence.nudged, rounded])
+                if judge(evidence, wrong) is Cause.ILL_CONDITIONED:  # the framework's own kernels are as far apart
+                    self._settle(difference)
+                    return Ruling(False, Cause.ILL_CONDITIONED, own, settled=True)
         if cause in (Cause.UNEXPLAINED, Cause.LESS_PRECISE, Cause.ROUNDING):
-            evidence = replace(evidence, nudged=self._nudged(feeds, name))
+            evidence = replace(evidence, nudged=[*evidence.nudged, *self._nudged(feeds, name)])
             cause = judge(evidence, wrong)
         if cause in (Cause.UNEXPLAINED, Cause.LESS_PRECISE):
             for rounded in self._rounded(feeds, name):
@@ -173,9 +179,15 @@ class Arbiter:
         else:
             fails = cause not in (Cause.ILL_CONDITIONED, Cause.ROUNDING)
         settled = not fails and agree_in_double(evidence, wrong)
-        if settled and difference.kind == "values":
-            self._settled[name] = max(self._settled.get(name, 0.0), _epsilons(difference))
+        if settled:
+            self._settle(difference)
         return Ruling(fails, cause, own, settled)
+
+    def _settle(self, difference: Difference) -> None:
+        """Remember how large a difference of this output was seen to be rounding."""
+        if difference.kind == "values":
+            name = difference.output
+            self._settled[name] = max(self._settled.get(name, 0.0), _epsilons(difference))
 
     def _is_settled(self, difference: Difference) -> bool:
         """Whether time for float64 is over, after it settled larger differences of this output as rounding."""

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from pytest_onnxprep.exporters.job import ExportJob
-from pytest_onnxprep.exporters.torch_common import RESERVED, example_tensors, flat_module
+from pytest_onnxprep.exporters.torch_common import RESERVED, example_tensors, flat_module, holds_script
 
 
 def export(job: ExportJob) -> None:
@@ -21,7 +21,7 @@ def export(job: ExportJob) -> None:
             axes[name] = {axis: str(dim) for axis, dim in enumerate(spec.shape) if not dim.is_static}
     module, examples = flat_module(job), example_tensors(job)
     with torch.no_grad(), _without_fast_path():
-        if job.source.unsuited():
+        if holds_script(job.source.model):
             # The exporter's own tracer cannot enter a ScriptModule below the top; torch.jit.trace can, and keeps its
             # branches and loops.
             trace: Any = torch.jit.trace

@@ -101,13 +101,13 @@ class Workshop:
         """The variant with exporter and opset filled in, refused where they do not fit the source."""
         if artifact is not None:
             return replace(variant, exporter="none")
-        unsuited = source.unsuited()
+        unsuited, last_resorts = source.unsuited(), source.last_resorts()
         name, opset = variant.exporter, variant.opset
         if variant.asked is not None and variant.asked[0] is None:  # put a guess made at collection right
             guessed = catalog.find(name) if name else None
-            if guessed is None or source.framework not in guessed.frameworks or name in unsuited:
+            if guessed is None or source.framework not in guessed.frameworks or name in {**unsuited, **last_resorts}:
                 name, opset = variant.asked
-        name = name or catalog.best_for(source.framework, opset, unsuited)
+        name = name or catalog.best_for(source.framework, opset, unsuited, last_resorts)
         info = catalog.find(name)
         catalog.check_framework(info, source.framework, source.label, unsuited)
         catalog.check_opset(info, opset)

@@ -60,8 +60,16 @@ class Source(ABC):
         """The signature the model itself knows, or None where the user has to write ``inputs=``."""
         return None
 
+    def takes(self) -> str:
+        """What a call of the model takes, as far as it says so; for messages."""
+        return ""
+
     def unsuited(self) -> Mapping[str, str]:
         """Exporters that take this framework but not this very model: name -> why."""
+        return {}
+
+    def last_resorts(self) -> Mapping[str, str]:
+        """Exporters that take this very model when they are named, and are no default for it: name -> why."""
         return {}
 
     def built(self) -> bool:
