@@ -26,7 +26,12 @@ def run(case: Case) -> CheckResult:
     sizes = signature.check_sizes(request.at[0], "latency_budget(at=)")
     maker = Maker(signature)
     feeds = maker.feeds(maker.plain(sizes))
-    session = make_session(model.path, provider=request.provider or model.provider, threads=request.threads)
+    session = make_session(
+        model.path,
+        provider=request.provider or model.provider,
+        threads=request.threads,
+        custom_ops=model.custom_ops,
+    )
     found = measure(session, feeds, budgets=request.budgets, threads=request.threads, max_time_s=request.max_time_s)
     case.extras["samples_s"] = found.samples_s
     where = ", ".join(f"{name}={size}" for name, size in sizes.items())
@@ -41,4 +46,7 @@ def run_once(case: Case) -> None:
     signature = case.model.signature
     maker = Maker(signature)
     feeds = maker.feeds(maker.plain(signature.check_sizes(request.at[0], "latency_budget(at=)")))
-    make_session(case.model.path, provider=request.provider, threads=request.threads).run(None, feeds)
+    session = make_session(
+        case.model.path, provider=request.provider, threads=request.threads, custom_ops=case.model.custom_ops
+    )
+    session.run(None, feeds)

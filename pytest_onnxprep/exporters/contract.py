@@ -30,6 +30,7 @@ def check_contract(
     opset: int | None,
     domains: Iterable[str] | None,
     provider: str | None = None,
+    custom_ops: Iterable[str] = (),
 ) -> None:
     """Hold a file to its contract.
 
@@ -39,6 +40,7 @@ def check_contract(
         opset: the opset asked for, or None for any.
         domains: operator domains allowed beside the standard ones; None allows every domain ONNX Runtime loads.
         provider: execution provider to load it with.
+        custom_ops: libraries of custom operators to load it with.
 
     Raises:
         ExportFailed: the file is unreadable, invalid, or does not load.
@@ -48,7 +50,7 @@ def check_contract(
     external_files(path)  # a file that points out of its folder is refused before anybody follows it
     _check_operators(proto)
     _check_validity(path)
-    inputs, outputs = _load(path, provider)
+    inputs, outputs = _load(path, provider, custom_ops)
     breaches = [
         *_opset_breach(proto, opset),
         *_domain_breaches(proto, domains),
@@ -109,9 +111,9 @@ def _check_validity(path: Path) -> None:
         ) from error
 
 
-def _load(path: Path, provider: str | None) -> tuple[Any, Any]:
+def _load(path: Path, provider: str | None, custom_ops: Iterable[str]) -> tuple[Any, Any]:
     try:
-        return session_types(make_session(path, provider=provider))
+        return session_types(make_session(path, provider=provider, custom_ops=custom_ops))
     except Exception as error:
         if type(error).__module__.startswith("pytest_onnxprep"):
             raise

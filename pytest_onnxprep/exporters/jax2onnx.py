@@ -9,7 +9,8 @@ from __future__ import annotations
 import itertools
 import re
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,6 +27,8 @@ from pytest_onnxprep.spec.signature import Signature
 _RESERVED = frozenset(
     {"fn", "inputs", "opset", "return_mode", "output_path", "export_mode", "input_names", "output_names"}
 )
+#: Options of the plugin's own: translations that jax2onnx would want registered for the whole process.
+_OURS = frozenset({"plugins"})
 #: jax2onnx's names for sizes it cannot tell any more, after a scan for example.
 _LOST = re.compile(r"JAX2ONNX_DYNAMIC_DIM_SENTINEL|dynamic_\d+")
 
@@ -39,7 +42,7 @@ def export(job: ExportJob) -> None:
         import jax2onnx
     except ImportError as error:
         raise SourceError(f"exporter 'jax2onnx' needs {error.name}: pip install 'pytest-onnxprep[jax]'") from error
-    options = job.options_for(jax2onnx.to_onnx, _RESERVED)
+    options = job.options_for(jax2onnx.to_onnx, _RESERVED, _OURS)
     source = cast("JaxSource", job.source)
     names = list(job.signature.inputs)
 
@@ -68,7 +71,7 @@ def export(job: ExportJob) -> None:
         options.setdefault("enable_double_precision", True)
     switch = jax.config.values["jax_enable_x64"]
     try:
-        with enable_x64(needs_x64(job.signature)):
+        with enable_x64(needs_x64(job.signature)), _plugins(job):
             try:
                 model = convert(flat)
             except ValueError as error:  # an output that is an input, or another output: jax2onnx names a value once
@@ -84,6 +87,34 @@ def export(job: ExportJob) -> None:
         jax.config.update("jax_enable_x64", switch)  # jax2onnx leaves it on when it was on for this thread
     _name_sizes(model, shapes)
     _save(model, job.path)
+
+
+@contextmanager
+def _plugins(job: ExportJob) -> Iterator[None]:
+    """Register the user's translations for this export only."""
+    from jax2onnx.plugins import plugin_system
+
+    plugins = job.variant.options.get("plugins", {})
+    if not isinstance(plugins, Mapping) or not all(isinstance(name, str) for name in plugins):
+        raise ExporterError(
+            "option 'plugins' of jax2onnx must map names of primitives to PrimitiveLeafPlugin classes, as in "
+            f"{{'my_cube': CubePlugin}}, not {plugins!r}"
+        )
+    plugin_system.import_all_plugins()  # would put its own over ours
+    registry = plugin_system.PLUGIN_REGISTRY
+    before = {name: registry.get(name) for name in plugins}
+    try:
+        for name, plugin in plugins.items():
+            made = plugin() if isinstance(plugin, type) else plugin
+            made.primitive = name
+            registry[name] = made
+        yield
+    finally:
+        for name, kept in before.items():
+            if kept is None:
+                registry.pop(name, None)
+            else:
+                registry[name] = kept
 
 
 class CannotLower(Exception):
