@@ -76,18 +76,26 @@ def _read(path: Path) -> Any:
         raise ExportFailed.fail(f"{path.name} is not a readable ONNX file: {one_line(error)}") from error
 
 
-def _check_operators(proto: Any) -> None:
-    """Name operators that are in no ONNX opset: leftovers of the framework, which the checker names one at a time."""
+def unknown_nodes(proto: Any) -> list[Any]:
+    """Nodes whose operators are in no ONNX opset: leftovers of the framework, which the checker names one at a time."""
     import onnx
 
     opset = opset_of(proto)
     local = {(function.domain, function.name) for function in proto.functions}
+    return [
+        node
+        for node in all_nodes(proto)
+        if node.domain in DEFAULT_DOMAINS
+        and (node.domain, node.op_type) not in local
+        and not onnx.defs.has(node.op_type, max_inclusive_version=opset, domain="")
+    ]
+
+
+def _check_operators(proto: Any) -> None:
+    opset = opset_of(proto)
     unknown: Counter[str] = Counter()
     example: dict[str, str] = {}
-    for node in all_nodes(proto):
-        known = node.domain not in DEFAULT_DOMAINS or (node.domain, node.op_type) in local
-        if known or onnx.defs.has(node.op_type, max_inclusive_version=opset, domain=""):
-            continue
+    for node in unknown_nodes(proto):
         unknown[node.op_type] += 1
         example.setdefault(node.op_type, node.name)
     if unknown:

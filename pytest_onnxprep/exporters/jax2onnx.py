@@ -19,8 +19,10 @@ import numpy as np
 from pytest_onnxprep.artifacts.onnx_model import tensor_bytes
 from pytest_onnxprep.errors import ExporterError, SourceError
 from pytest_onnxprep.exporters.job import EXTERNAL_DATA_BYTES, ExportJob
+from pytest_onnxprep.exporters.unsupported import Operator, UnsupportedOperatorsError
 from pytest_onnxprep.sources.jax_function import JaxSource, enable_x64, needs_x64
-from pytest_onnxprep.sources.jax_trace import user_line
+from pytest_onnxprep.sources.jax_interpret import called
+from pytest_onnxprep.sources.jax_trace import user_layer, user_line
 from pytest_onnxprep.sources.load import one_line
 from pytest_onnxprep.spec.signature import Signature
 
@@ -79,10 +81,13 @@ def export(job: ExportJob) -> None:
                     raise
                 model = convert(apart)
     except Exception as error:
-        where = _where(error)
-        if not where:
+        equations = _equations(error)
+        if not equations:
             raise
-        raise CannotLower(f"{one_line(error)} ({where})") from error
+        said = f"{one_line(error)} ({_where(equations)})"
+        if isinstance(error, NotImplementedError):
+            raise UnsupportedOperatorsError(said, [_operator(equations), *_unknown(error)]) from error
+        raise CannotLower(said) from error
     finally:
         jax.config.update("jax_enable_x64", switch)  # jax2onnx leaves it on when it was on for this thread
     _name_sizes(model, shapes)
@@ -121,14 +126,45 @@ class CannotLower(Exception):
     """jax2onnx has no translation of a primitive, or not of this use of it."""
 
 
-def _where(error: BaseException) -> str:
-    """What jax2onnx was at: ``primitive 'svd' at model.py:12  jnp.linalg.svd(x)``; empty while it was still tracing."""
+def _equations(error: BaseException) -> list[Any]:
+    """What jax2onnx was at, outermost first; nothing while it was still tracing."""
     held: Iterator[Any] = (frame.f_locals.get("eqn") for frame, _ in traceback.walk_tb(error.__traceback__))
-    equations = [found for found in held if hasattr(found, "primitive") and hasattr(found, "source_info")]
-    if not equations:
-        return ""
+    return [found for found in held if hasattr(found, "primitive") and hasattr(found, "source_info")]
+
+
+def _where(equations: list[Any]) -> str:
+    """``primitive 'svd' at model.py:12  jnp.linalg.svd(x)``."""
     line = next(filter(None, map(user_line, reversed(equations))), "")
     return f"primitive {equations[-1].primitive.name!r}{f' at {line}' if line else ''}"
+
+
+def _operator(equations: list[Any]) -> Operator:
+    """The primitive that an equation calls, with the line of the nearest one that has one of the user's."""
+    line = next(filter(None, map(user_line, reversed(equations))), "")
+    layer = next(filter(None, map(user_layer, reversed(equations))), "")
+    return Operator(equations[-1].primitive.name, layer, line)
+
+
+def _unknown(error: BaseException) -> Iterator[Operator]:
+    """The other primitives of the same program that jax2onnx has nothing for."""
+    from jax2onnx.plugins.plugin_system import PLUGIN_REGISTRY
+
+    failed = _equations(error)[-1]
+    frames = [frame.f_locals for frame, _ in traceback.walk_tb(error.__traceback__)]
+    programs = (held.get("jpr") or held.get("jaxpr") for held in frames)
+    outer = next((program for program in programs if hasattr(program, "eqns")), None)
+    for path in _all_equations(outer, []) if outer is not None else ():
+        if path[-1] is not failed and path[-1].primitive.name not in PLUGIN_REGISTRY:
+            yield _operator(path)
+
+
+def _all_equations(program: Any, path: list[Any]) -> Iterator[list[Any]]:
+    """Every equation of a program and of those inside it, each with the ones it lies in."""
+    for equation in program.eqns:
+        yield [*path, equation]
+        inside = called(equation)
+        if inside is not None:
+            yield from _all_equations(inside[0], [*path, equation])
 
 
 def _name_sizes(model: Any, shapes: list[tuple[Any, ...]]) -> None:

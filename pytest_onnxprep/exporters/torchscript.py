@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from pytest_onnxprep.errors import ExporterError
@@ -57,7 +57,10 @@ def _symbolics(job: ExportJob) -> Iterator[None]:
             "option 'symbolics' of torchscript must map operators to functions of the graph and their inputs, as in "
             f"{{'mylib::cube': lambda g, x: g.op('Mul', x, x)}}, not {symbolics!r}"
         )
+    from torch.onnx._internal.torchscript_exporter.registration import registry
+
     opset = job.variant.opset or 1
+    new = [name for name in symbolics if registry.get_function_group(name) is None]
     try:
         for name, function in symbolics.items():
             onnx.register_custom_op_symbolic(name, function, opset)
@@ -65,6 +68,9 @@ def _symbolics(job: ExportJob) -> Iterator[None]:
     finally:
         for name in symbolics:
             onnx.unregister_custom_op_symbolic(name, opset)
+        with suppress(AttributeError, KeyError):  # torch keeps an empty entry, and fails over it at the next export
+            for name in new:
+                del registry._registry[name]
 
 
 def _trains(module: Any) -> bool:

@@ -110,13 +110,13 @@ class Workshop:
         options = {name: value for name, value in variant.options.items() if name != "rewritten"}
         other = self._rewritten(variant.options["rewritten"])
         made = self.export(other, signature, replace(variant, options=options), domains=domains, feeds=feeds)
-        example = _example(signature) if feeds is None else feeds
-        natural, found = list(trace_run(source, made.signature, example)), list(made.signature.outputs or {})
-        if natural != found:
+        try:
+            trace_run(source, made.signature, _example(signature) if feeds is None else feeds)
+        except SourceError as error:
             raise ExporterError(
-                f"options['rewritten']: {other.label} has the outputs {', '.join(found)}, {source.label} has "
-                f"{', '.join(natural)}; give both the same, or name them in outputs="
-            )
+                f"options['rewritten']: the outputs of {other.label} are {', '.join(made.signature.outputs or {})}; "
+                f"{source.label} must have the same, or name them in outputs=: {error}"
+            ) from error
         provenance = {**made.provenance, "source": source.label, "rewritten_as": other.label}
         variant = replace(made.variant, options=variant.options)
         return OnnxModel(
