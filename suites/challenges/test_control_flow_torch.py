@@ -132,7 +132,7 @@ class Scan(torch.nn.Module):
 
 
 def test_python_for_is_unrolled(onnx_exporter):
-    """The tracer has the loop as long as its example: shorter inputs are refused, of longer ones the end is left out."""
+    """The tracer has the loop as long as its example: shorter inputs are refused, of longer ones the end is lost."""
     model = onnx_exporter(PythonFor, **ROWS, exporter="torchscript")
     with pytest.raises(ParityError, match=r"ONNX Runtime refuses an input the framework takes, at rows=1"):
         assert_parity(model)
