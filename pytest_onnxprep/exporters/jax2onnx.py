@@ -86,7 +86,7 @@ def export(job: ExportJob) -> None:
             raise
         said = f"{one_line(error)} ({_where(equations)})"
         if isinstance(error, NotImplementedError):
-            raise UnsupportedOperatorsError(said, [_operator(equations), *_unknown(error)]) from error
+            raise UnsupportedOperatorsError(said, _operators(error, equations)) from error
         raise CannotLower(said) from error
     finally:
         jax.config.update("jax_enable_x64", switch)  # jax2onnx leaves it on when it was on for this thread
@@ -145,17 +145,18 @@ def _operator(equations: list[Any]) -> Operator:
     return Operator(equations[-1].primitive.name, layer, line)
 
 
-def _unknown(error: BaseException) -> Iterator[Operator]:
-    """The other primitives of the same program that jax2onnx has nothing for."""
+def _operators(error: BaseException, equations: list[Any]) -> list[Operator]:
+    """The primitive that was refused, and every other one of the program that jax2onnx has nothing for."""
     from jax2onnx.plugins.plugin_system import PLUGIN_REGISTRY
 
-    failed = _equations(error)[-1]
+    refused = _operator(equations)
     frames = [frame.f_locals for frame, _ in traceback.walk_tb(error.__traceback__)]
     programs = (held.get("jpr") or held.get("jaxpr") for held in frames)
     outer = next((program for program in programs if hasattr(program, "eqns")), None)
-    for path in _all_equations(outer, []) if outer is not None else ():
-        if path[-1] is not failed and path[-1].primitive.name not in PLUGIN_REGISTRY:
-            yield _operator(path)
+    paths = _all_equations(outer, []) if outer is not None else ()
+    unknown = [_operator(path) for path in paths if path[-1].primitive.name not in PLUGIN_REGISTRY]
+    same = [operator for operator in unknown if operator.name == refused.name]  # what is jitted is met as a copy
+    return [*(same or [refused]), *(operator for operator in unknown if operator.name != refused.name)]
 
 
 def _all_equations(program: Any, path: list[Any]) -> Iterator[list[Any]]:

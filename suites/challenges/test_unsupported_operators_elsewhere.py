@@ -58,7 +58,7 @@ def handlers(function):
 def test_keras_gelu(onnx_exporter):
     """tf2onnx leaves the operator in the graph and says so in its log only."""
     pytest.importorskip("tf2onnx")
-    with pytest.raises(ExportFailed, match=r"no translation of Erfc in layer '\S*dense' \(Dense\)"):
+    with pytest.raises(ExportFailed, match=r"Erfc +layer 'functional\S*/dense' \(Dense\)"):
         onnx_exporter(build_gelu)
 
 
@@ -127,7 +127,7 @@ def plugins(kind):
 
 def test_jax_primitive(onnx_exporter):
     pytest.importorskip("jax2onnx")
-    with pytest.raises(ExportFailed, match=r"(?s)no translation of challenges_cube.*cube_primitive\(\)\.bind\(x\)"):
+    with pytest.raises(ExportFailed, match=r"(?s) challenges_cube .*cube_primitive\(\)\.bind\(x\).*'plugins'"):
         onnx_exporter(build_cubic, **X)
 
 
