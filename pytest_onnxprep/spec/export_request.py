@@ -214,7 +214,7 @@ def _distinct(what: str, found: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _read_options(options: Any) -> tuple[tuple[Mapping[str, Any], ...], tuple[str, ...]]:
-    """Split the plugin's own ``domains`` off the keyword arguments for the exporter."""
+    """Split the plugin's own ``domains`` off the exporter's keyword arguments; ``custom_opsets`` names some too."""
     found = tuple({} if option is None else option for option in as_tuple(options))
     domains: tuple[str, ...] = ()
     variants = []
@@ -223,5 +223,7 @@ def _read_options(options: Any) -> tuple[tuple[Mapping[str, Any], ...], tuple[st
             raise SpecError(f"options must be a mapping of keyword arguments for the exporter, not {option!r}")
         check_own_options(option)
         domains += tuple(as_tuple(option.get("domains", ())))
+        imported = option.get("custom_opsets")
+        domains += tuple(imported) if isinstance(imported, Mapping) else ()
         variants.append({name: value for name, value in option.items() if name != "domains"})
     return tuple(variants), domains

@@ -144,6 +144,28 @@ def test_symbolics_are_registered_for_one_export_only(export):
         export(Bessel, "torchscript", inputs=X, options={"symbolics": {"i0": None}})
 
 
+def test_translations_registered_for_the_process(export):
+    """They are part of the key: another one for the same operator makes another file, and none fails as before."""
+
+    class Scaled(torch.nn.Module):
+        def forward(self, x):
+            return torch.special.i0e(x)
+
+    for operator in ("Exp", "Log"):
+        torch.onnx.register_custom_op_symbolic(
+            "aten::special_i0e", lambda g, x, operator=operator: g.op(operator, x), 17
+        )
+        assert export(Scaled, "torchscript", inputs=X).operators == {operator: 1}
+    torch.onnx.unregister_custom_op_symbolic("aten::special_i0e", 17)
+
+
+def test_custom_opsets_declare_their_domains(export):
+    """What the TorchScript exporter is told of a domain need not be told twice."""
+    request = read_export(Bessel, inputs=X, options={"custom_opsets": {"my.ops": 1}})
+
+    assert request.domains == ("my.ops",)
+
+
 def test_function_in_the_file(export):
     """A node of a domain of one's own is what the function says; a function nobody calls is refused."""
     options = {"symbolics": {"aten::i0": i0_of}, "functions": [I0]}
