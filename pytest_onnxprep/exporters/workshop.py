@@ -91,6 +91,7 @@ class Workshop:
                 made = self._export(key, source, signature, variant, domains, feeds, artifact)
                 if not stable:
                     made.provenance = {**made.provenance, "cacheable": False}
+                    made.key = ""
             except Finding as finding:
                 made = finding
             self._remember(key, made)
@@ -182,7 +183,7 @@ class Workshop:
                 custom_ops=custom_op_libraries(variant.options),
             )
         return OnnxModel(
-            entry.path, named, source, variant, entry.provenance, provider=self.provider, cached=entry.cached
+            entry.path, named, source, variant, entry.provenance, provider=self.provider, cached=entry.cached, key=key
         )
 
     def _adopt(
