@@ -71,9 +71,7 @@ def main(request_file: str, pipe: int) -> int:
                 break
             tell(pipe, timing=_timing(session, feeds, request, energy))
         tell(pipe, steady=memory(), threads=thread_count())
-        for library in request["custom_ops"]:
-        options.register_custom_ops_library(library)
-    if request["profile"]:
+        if request["profile"]:
             tell(pipe, arena=arena_held(session.end_profiling()))
     except MemoryError as error:
         tell(pipe, error=f"MemoryError: {error}", memory_error=True, stage=stage)
@@ -231,6 +229,8 @@ def _session(onnxruntime: Any, request: dict[str, Any]) -> Any:
     options.inter_op_num_threads = 1
     if request["threads"] is not None:
         options.intra_op_num_threads = request["threads"]
+    for library in request["custom_ops"]:
+        options.register_custom_ops_library(library)
     if request["profile"]:
         options.enable_profiling = True
         options.profile_file_prefix = request["profile"]
