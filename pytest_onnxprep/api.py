@@ -80,7 +80,9 @@ def measure_latency(
         read_latency(at=at, threads=threads, **cast(Any, budgets))
     maker = Maker(model.signature)
     feeds = maker.feeds(maker.plain(model.signature.check_sizes(at or {}, "at")))
-    session = make_session(model.path, provider=provider or model.provider, threads=threads)
+    session = make_session(
+        model.path, provider=provider or model.provider, threads=threads, custom_ops=model.custom_ops
+    )
     finish = conditions()
     found = measure(session, feeds, budgets=budgets, threads=threads, max_time_s=max_time_s)
     return replace(found, figures={**found.figures, "conditions": finish()})

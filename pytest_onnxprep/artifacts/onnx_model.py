@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pytest_onnxprep.runtime.session import make_session
+from pytest_onnxprep.spec.own_options import custom_op_libraries
 from pytest_onnxprep.spec.signature import Signature
 from pytest_onnxprep.spec.variant import Variant
 
@@ -71,7 +72,12 @@ class OnnxModel:
     @cached_property
     def session(self) -> Any:
         """An ``onnxruntime.InferenceSession`` with default optimisations."""
-        return make_session(self.path, provider=self.provider)
+        return make_session(self.path, provider=self.provider, custom_ops=self.custom_ops)
+
+    @property
+    def custom_ops(self) -> tuple[str, ...]:
+        """Libraries of custom operators that a session of the file needs: ``make_session(custom_ops=)``."""
+        return custom_op_libraries(self.variant.options)
 
     @cached_property
     def opset(self) -> int:

@@ -208,7 +208,8 @@ class Arbiter:
         choice = choice_behind(proto.graph, name)
         if choice is None:
             return False
-        probe = Probe(Graph(proto), self._model.path.resolve().parent, feeds, time.monotonic() + DOUBLE_S)
+        graph = Graph(proto, self._model.custom_ops)
+        probe = Probe(graph, self._model.path.resolve().parent, feeds, time.monotonic() + DOUBLE_S)
         found = probe.fetch([choice.values, choice.indices])
         if len(found) < 2:
             return False
@@ -233,7 +234,9 @@ class Arbiter:
                 self._choosing[name] = None
                 model = free_choices(self._model.graph_proto, name)
                 if model is not None:
-                    self._choosing[name] = open_session(model, self._model.path.resolve().parent)
+                    self._choosing[name] = open_session(
+                        model, self._model.path.resolve().parent, self._model.custom_ops
+                    )
             session = self._choosing[name]
             return [] if session is None else [session.run([name], dict(feeds))[0] for _ in range(CHOICES)]
         except Exception:  # no verdict

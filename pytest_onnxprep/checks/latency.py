@@ -34,7 +34,12 @@ def run(case: Case) -> CheckResult:
     request: LatencyRequest = case.request
     sizes, feeds = _feeds(case)
     where = ", ".join(f"{name}={size}" for name, size in sizes.items())
-    session = make_session(case.model.path, provider=request.provider or case.model.provider, threads=request.threads)
+    session = make_session(
+        case.model.path,
+        provider=request.provider or case.model.provider,
+        threads=request.threads,
+        custom_ops=case.model.custom_ops,
+    )
     finish = conditions()
     compared = [rivals.compare(case, one, feeds, session) for one in request.comparisons]
     timed = next((part.samples for part in compared if part.samples is not None), None)
@@ -55,7 +60,9 @@ def run(case: Case) -> CheckResult:
 def run_once(case: Case) -> None:
     """Run the model once at the sizes of the budget, without timing it."""
     _, feeds = _feeds(case)
-    make_session(case.model.path, provider=case.request.provider, threads=case.request.threads).run(None, feeds)
+    model, request = case.model, case.request
+    session = make_session(model.path, provider=request.provider, threads=request.threads, custom_ops=model.custom_ops)
+    session.run(None, feeds)
 
 
 def _feeds(case: Case) -> tuple[dict[str, int], dict[str, Any]]:

@@ -204,7 +204,9 @@ def _operators(model: OnnxModel, other: Path) -> str:
 
 def _side(case: Case, name: str, path: Path, feeds: Mapping[str, Any]) -> Side:
     provider = case.request.provider or case.model.provider
-    return onnx_side(name, path, feeds, provider=provider, threads=case.request.threads)
+    return onnx_side(
+        name, path, feeds, provider=provider, threads=case.request.threads, custom_ops=case.model.custom_ops
+    )
 
 
 def _rivals(case: Case) -> Rivals:

@@ -30,6 +30,7 @@ def check_contract(
     opset: int | None,
     domains: Iterable[str] | None,
     provider: str | None = None,
+    custom_ops: Iterable[str] = (),
 ) -> None:
     """Hold a file to its contract.
 
@@ -39,6 +40,7 @@ def check_contract(
         opset: the opset asked for, or None for any.
         domains: operator domains allowed beside the standard ones; None allows every domain ONNX Runtime loads.
         provider: execution provider to load it with.
+        custom_ops: libraries of custom operators to load it with.
 
     Raises:
         ExportFailed: the file is unreadable, invalid, or does not load.
@@ -48,7 +50,7 @@ def check_contract(
     external_files(path)  # a file that points out of its folder is refused before anybody follows it
     _check_operators(proto)
     _check_validity(path)
-    inputs, outputs = _load(path, provider)
+    inputs, outputs = _load(path, provider, custom_ops)
     breaches = [
         *_opset_breach(proto, opset),
         *_domain_breaches(proto, domains),
@@ -74,18 +76,26 @@ def _read(path: Path) -> Any:
         raise ExportFailed.fail(f"{path.name} is not a readable ONNX file: {one_line(error)}") from error
 
 
-def _check_operators(proto: Any) -> None:
-    """Name operators that are in no ONNX opset: leftovers of the framework, which the checker names one at a time."""
+def unknown_nodes(proto: Any) -> list[Any]:
+    """Nodes whose operators are in no ONNX opset: leftovers of the framework, which the checker names one at a time."""
     import onnx
 
     opset = opset_of(proto)
     local = {(function.domain, function.name) for function in proto.functions}
+    return [
+        node
+        for node in all_nodes(proto)
+        if node.domain in DEFAULT_DOMAINS
+        and (node.domain, node.op_type) not in local
+        and not onnx.defs.has(node.op_type, max_inclusive_version=opset, domain="")
+    ]
+
+
+def _check_operators(proto: Any) -> None:
+    opset = opset_of(proto)
     unknown: Counter[str] = Counter()
     example: dict[str, str] = {}
-    for node in all_nodes(proto):
-        known = node.domain not in DEFAULT_DOMAINS or (node.domain, node.op_type) in local
-        if known or onnx.defs.has(node.op_type, max_inclusive_version=opset, domain=""):
-            continue
+    for node in unknown_nodes(proto):
         unknown[node.op_type] += 1
         example.setdefault(node.op_type, node.name)
     if unknown:
@@ -109,9 +119,9 @@ def _check_validity(path: Path) -> None:
         ) from error
 
 
-def _load(path: Path, provider: str | None) -> tuple[Any, Any]:
+def _load(path: Path, provider: str | None, custom_ops: Iterable[str]) -> tuple[Any, Any]:
     try:
-        return session_types(make_session(path, provider=provider))
+        return session_types(make_session(path, provider=provider, custom_ops=custom_ops))
     except Exception as error:
         if type(error).__module__.startswith("pytest_onnxprep"):
             raise

@@ -14,6 +14,7 @@ from pytest_onnxprep.exporters.catalog import ExporterInfo
 from pytest_onnxprep.exporters.chatter import Chatter, plain
 from pytest_onnxprep.exporters.job import ExportJob
 from pytest_onnxprep.exporters.narrowing import place, words
+from pytest_onnxprep.exporters.unsupported import finding, operators_behind
 from pytest_onnxprep.sources.module_origin import Origin, origin_of_path
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -33,11 +34,6 @@ _HINTS = (
         "The code branches on values (`if x.sum() > 0`), which a graph cannot: use torch.where or torch.cond.",
     ),
     (
-        "No ONNX function found",
-        "The exporter has no translation of this operator: rewrite that part of the model with other operators, try "
-        "exporter='torchscript', or give options={'custom_translation_table': {...}}.",
-    ),
-    (
         "to ONNX opset version",
         "Ask for a newer opset, try exporter='dynamo', or rewrite that part of the model with other operators.",
     ),
@@ -49,10 +45,6 @@ _HINTS = (
         "is inconclusive",
         "The code decides on a size, and the declared range leaves both answers open: narrow it in dims=, write that "
         "part for all sizes, or declare the dim with one size.",
-    ),
-    (
-        "No plugins registered for primitive",
-        "jax2onnx has no translation of this primitive: rewrite that part of the model with other operations.",
     ),
     (
         "_DynamicDimSentinel",
@@ -93,6 +85,9 @@ def export_failed(info: ExporterInfo, job: ExportJob, error: Exception, chatter:
     if len(text) > _LONGEST:
         text = f"{text[: _LONGEST * 2 // 3]}\n[...]\n{text[-_LONGEST // 3 :]}"
     hints = "".join(f"\n{hint}" for mark, hint in _HINTS if mark in text)
+    operators = operators_behind(_causes(error))
+    if operators:
+        return finding(what, info.name, operators, f"{kind}: {text}", sections(chatter))
     frames = "".join(f"    {f.filename}:{f.lineno} in {f.name}: {f.line or ''}\n" for f in _frames(error))
     where = f"\nraised at\n{frames}" if frames else ""
     return ExportFailed.fail(

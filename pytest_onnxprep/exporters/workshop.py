@@ -15,6 +15,7 @@ from pytest_onnxprep.artifacts.onnx_model import OnnxModel
 from pytest_onnxprep.artifacts.store import Store
 from pytest_onnxprep.errors import ExporterError, ExportFailed, Finding, OnnxPrepError, ReferenceRefused, SourceError
 from pytest_onnxprep.exporters import catalog
+from pytest_onnxprep.exporters.additions import add_to
 from pytest_onnxprep.exporters.chatter import Chatter, captured, tracer_warnings
 from pytest_onnxprep.exporters.contract import check_contract
 from pytest_onnxprep.exporters.export_key import export_key, installed, provers
@@ -25,6 +26,8 @@ from pytest_onnxprep.fuzz.example import Maker
 from pytest_onnxprep.runtime.session import provider_name
 from pytest_onnxprep.sources.base import Source
 from pytest_onnxprep.sources.custody import Custody, untouched
+from pytest_onnxprep.sources.load import load_source
+from pytest_onnxprep.spec.own_options import custom_op_libraries
 from pytest_onnxprep.spec.signature import Signature
 from pytest_onnxprep.spec.variant import Variant
 
@@ -49,6 +52,8 @@ class Workshop:
         self.store = store
         self.provider = provider
         self._made: dict[str, OnnxModel | Finding] = {}
+        #: Rewritten models, by the identity of what makes them.
+        self._others: dict[int, tuple[Any, Source]] = {}
 
     def export(
         self,
@@ -74,6 +79,8 @@ class Workshop:
             Finding: the export failed, or broke the contract; the same one again for every later caller.
             OnnxPrepError: the exporter, the source or the cache is at fault, not the model.
         """
+        if "rewritten" in variant.options and artifact is None:
+            return self._export_rewritten(source, signature, variant, domains, feeds)
         variant = self._settled(source, variant, artifact)
         if not source.built():  # its fingerprint would know nothing of the weights
             trace_run(source, signature, _example(signature) if feeds is None else feeds)
@@ -91,6 +98,39 @@ class Workshop:
         if isinstance(made, Finding):
             raise made.with_traceback(None)
         return made
+
+    def _export_rewritten(
+        self,
+        source: Source,
+        signature: Signature,
+        variant: Variant,
+        domains: tuple[str, ...],
+        feeds: Mapping[str, np.ndarray] | None,
+    ) -> OnnxModel:
+        """Export the equivalent model of ``options['rewritten']``; the reference stays the original."""
+        options = {name: value for name, value in variant.options.items() if name != "rewritten"}
+        other = self._rewritten(variant.options["rewritten"])
+        made = self.export(other, signature, replace(variant, options=options), domains=domains, feeds=feeds)
+        try:
+            trace_run(source, made.signature, _example(signature) if feeds is None else feeds)
+        except SourceError as error:
+            raise ExporterError(
+                f"options['rewritten']: the outputs of {other.label} are {', '.join(made.signature.outputs or {})}; "
+                f"{source.label} must have the same, or name them in outputs=: {error}"
+            ) from error
+        provenance = {**made.provenance, "source": source.label, "rewritten_as": other.label}
+        variant = replace(made.variant, options=variant.options)
+        return OnnxModel(
+            made.path, made.signature, source, variant, provenance, provider=self.provider, cached=made.cached
+        )
+
+    def _rewritten(self, value: Any) -> Source:
+        kept = self._others.get(id(value))
+        if kept is None or kept[0] is not value:
+            kept = self._others[id(value)] = (value, load_source(value))
+            while len(self._others) > _KEPT:
+                del self._others[next(iter(self._others))]
+        return kept[1]
 
     def _remember(self, key: str, made: OnnxModel | Finding) -> None:
         self._made[key] = made
@@ -134,7 +174,14 @@ class Workshop:
         proven = not entry.cached or entry.provenance.get("proven_with") == provers()
         if self.provider is not None or not proven:
             # The store vouches for the bytes; what another onnx or ONNX Runtime makes of them is found out anew.
-            check_contract(entry.path, named, opset=variant.opset, domains=domains, provider=self.provider)
+            check_contract(
+                entry.path,
+                named,
+                opset=variant.opset,
+                domains=domains,
+                provider=self.provider,
+                custom_ops=custom_op_libraries(variant.options),
+            )
         return OnnxModel(
             entry.path, named, source, variant, entry.provenance, provider=self.provider, cached=entry.cached, key=key
         )
@@ -145,7 +192,14 @@ class Workshop:
         """Take a file made elsewhere: same contract, no naming of dims, no copy."""
         natural = list(trace_run(source, signature, _example(signature)))
         named = _with_own_outputs(signature, natural, path)
-        check_contract(path, named, opset=variant.opset, domains=domains or None, provider=self.provider)
+        check_contract(
+            path,
+            named,
+            opset=variant.opset,
+            domains=domains or None,
+            provider=self.provider,
+            custom_ops=custom_op_libraries(variant.options),
+        )
         provenance = {"source": source.label, "exporter": "none", "file": str(path), "outputs": natural}
         return OnnxModel(path, named, source, variant, provenance, provider=self.provider)
 
@@ -192,9 +246,16 @@ def make_export(
     if not path.exists():
         raise ExportFailed.fail(f"{info.name} returned without writing a file", sections=sections(chatter))
     declare_dims(path, named)
+    add_to(path, variant.options, domains)
     extra = ("com.microsoft",) if variant.options.get("ort_fusions") else ()
     try:
-        check_contract(path, named, opset=variant.opset, domains=(*domains, *extra))
+        check_contract(
+            path,
+            named,
+            opset=variant.opset,
+            domains=(*domains, *extra),
+            custom_ops=custom_op_libraries(variant.options),
+        )
     except Finding as finding:
         result = finding.result
         raise type(finding)(

@@ -100,11 +100,19 @@ class Duet:
         return sum(flags) / len(flags) if flags else 0.0
 
 
-def onnx_side(name: str, path: Path, feeds: Mapping[str, Any], *, provider: str | None, threads: int) -> Side:
+def onnx_side(
+    name: str,
+    path: Path,
+    feeds: Mapping[str, Any],
+    *,
+    provider: str | None,
+    threads: int,
+    custom_ops: Sequence[str] = (),
+) -> Side:
     """An ONNX file on ONNX Runtime, with the options every latency is measured with."""
 
     def open_session() -> Call:
-        session = make_session(path, provider=provider, threads=threads)
+        session = make_session(path, provider=provider, threads=threads, custom_ops=custom_ops)
         return session.run, [output.name for output in session.get_outputs()], feeds
 
     return Side(name, open_session)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pytest_onnxprep.errors import OnnxPrepError, closest
+from pytest_onnxprep.runtime.custom_ops import register
 
 CPU = "CPUExecutionProvider"
 _SUFFIX = "ExecutionProvider"
@@ -28,7 +30,12 @@ class TensorInfo(NamedTuple):
 
 
 def make_session(
-    path: str | Path, *, provider: str | None = None, threads: int | None = None, optimized: bool = True
+    path: str | Path,
+    *,
+    provider: str | None = None,
+    threads: int | None = None,
+    optimized: bool = True,
+    custom_ops: Iterable[str] = (),
 ) -> Any:
     """Load an ONNX file into an ``onnxruntime.InferenceSession``.
 
@@ -39,10 +46,11 @@ def make_session(
         provider: execution provider, ``"cuda"`` or ``"CUDAExecutionProvider"``; None is the CPU's.
         threads: threads of the intra-op pool, the caller's included; None is ONNX Runtime's default.
         optimized: all graph optimisations, or none at all.
+        custom_ops: libraries of custom operators (``OnnxModel.custom_ops``).
 
     Raises:
-        OnnxPrepError: a provider or thread count that cannot be had. What ONNX Runtime says of a file it does not
-            take is passed on as it is.
+        OnnxPrepError: a provider, thread count or library that cannot be had. What ONNX Runtime says of a file it
+            does not take is passed on as it is.
     """
     import onnxruntime
 
@@ -57,6 +65,7 @@ def make_session(
     options.inter_op_num_threads = 1
     if threads is not None:
         options.intra_op_num_threads = threads
+    register(options, custom_ops)
     session = onnxruntime.InferenceSession(
         str(path), sess_options=options, providers=[wanted] if wanted == CPU else [wanted, CPU]
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 from pytest_onnxprep.spec.dims import Dim, parse_dim_ranges
 from pytest_onnxprep.spec.errors import SpecError, as_tuple, closest
+from pytest_onnxprep.spec.own_options import check_own_options
 from pytest_onnxprep.spec.tensor import TensorSpec, parse_tensor_spec
 
 _INPUTS = "accepted: {name: 'dtype[dims]' or TensorSpec(...) or example array}"
@@ -213,13 +214,16 @@ def _distinct(what: str, found: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _read_options(options: Any) -> tuple[tuple[Mapping[str, Any], ...], tuple[str, ...]]:
-    """Split the plugin's own ``domains`` off the keyword arguments for the exporter."""
+    """Split the plugin's own ``domains`` off the exporter's keyword arguments; ``custom_opsets`` names some too."""
     found = tuple({} if option is None else option for option in as_tuple(options))
     domains: tuple[str, ...] = ()
     variants = []
     for option in found:
         if not isinstance(option, Mapping) or not all(isinstance(name, str) for name in option):
             raise SpecError(f"options must be a mapping of keyword arguments for the exporter, not {option!r}")
+        check_own_options(option)
         domains += tuple(as_tuple(option.get("domains", ())))
+        imported = option.get("custom_opsets")
+        domains += tuple(imported) if isinstance(imported, Mapping) else ()
         variants.append({name: value for name, value in option.items() if name != "domains"})
     return tuple(variants), domains
