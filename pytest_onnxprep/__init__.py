@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from pytest_onnxprep.marks import onnx_export as onnx_export
     from pytest_onnxprep.marks import parity as parity
     from pytest_onnxprep.marks import size_budget as size_budget
+    from pytest_onnxprep.spec.composition import Ensemble as Ensemble
+    from pytest_onnxprep.spec.composition import Loop as Loop
+    from pytest_onnxprep.spec.composition import Pipeline as Pipeline
+    from pytest_onnxprep.spec.composition import Stage as Stage
     from pytest_onnxprep.spec.dims import Dim as Dim
     from pytest_onnxprep.spec.signature import Signature as Signature
     from pytest_onnxprep.spec.tensor import TensorSpec as TensorSpec
@@ -33,6 +37,10 @@ __version__ = "0.1.0"
 
 _WHERE = {
     "Dim": "spec.dims",
+    "Ensemble": "spec.composition",
+    "Loop": "spec.composition",
+    "Pipeline": "spec.composition",
+    "Stage": "spec.composition",
     "Signature": "spec.signature",
     "TensorSpec": "spec.tensor",
     "Tolerance": "spec.tolerance",

@@ -10,7 +10,6 @@ from pytest_onnxprep.checks import parity as parity_check
 from pytest_onnxprep.checks.case import Case
 from pytest_onnxprep.errors import ParityError, own_frames_hidden
 from pytest_onnxprep.runtime.latency import LatencyMeasurement, measure
-from pytest_onnxprep.runtime.session import make_session
 from pytest_onnxprep.spec.check_requests import read_latency, read_parity
 from pytest_onnxprep.spec.verdict import CheckResult, Verdict
 
@@ -76,5 +75,5 @@ def measure_latency(
         read_latency(at=at, threads=threads, **cast(Any, budgets))
     maker = Maker(model.signature)
     feeds = maker.feeds(maker.plain(model.signature.check_sizes(at or {}, "at")))
-    session = make_session(model.path, provider=provider or model.provider, threads=threads)
+    session = model.open_session(provider=provider, threads=threads)
     return measure(session, feeds, budgets=budgets, threads=threads, max_time_s=max_time_s)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from pytest_onnxprep.artifacts.composed_model import ComposedModel
 from pytest_onnxprep.checks.boundary import boundaries
 from pytest_onnxprep.checks.parity_run import Failure, ParityRun, base_figures, coverage
 from pytest_onnxprep.compare.conditioning import Cause
@@ -59,6 +60,10 @@ def failed(run: ParityRun, failure: Failure, telling: Failure) -> CheckResult:
             "wrong_share": worst.wrong / worst.total if worst.total else None,
             "tightest": {"atol": worst.tightest_atol, "rtol": worst.tightest_rtol},
         }
+    if isinstance(run.model, ComposedModel):
+        told = run.model.explain(failure.feeds, failure.expected)
+        rows += told.rows
+        summary += f"; {told.summary}" if told.summary else ""
     assumed = [words(record) for record in breached(run.model.provenance, failure.example.sizes)]
     if assumed:
         rows.insert(1, ("exported only for", "; ".join(assumed[:2])))
@@ -84,7 +89,7 @@ def failed(run: ParityRun, failure: Failure, telling: Failure) -> CheckResult:
 
 def _localise(run: ParityRun, failure: Failure, replay: Path | str) -> Localisation | None:
     """Where the difference begins; nothing where there is no framework to compare with, or no difference to it."""
-    if run.request.oracle != "framework" or failure.unrepeatable:
+    if run.request.oracle != "framework" or failure.unrepeatable or run.model.parts:
         return None
     rule = run.rule
     if failure.ruling is not None and failure.comparison is not None:
@@ -160,6 +165,8 @@ def _replay(run: ParityRun, failure: Failure) -> Path | str:
     """Write the replay folder; a full disk must not hide the finding itself."""
     if run.case.replay_folder is None:
         return "not written (no folder was given)"
+    if run.model.parts:
+        return "not written: several files and Python between them; onnx_model.run(feeds) shows it again"
     try:
         return write_replay(
             run.case.replay_folder,

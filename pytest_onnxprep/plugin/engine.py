@@ -14,6 +14,7 @@ import pytest
 from pytest_onnxprep.artifacts.onnx_model import OnnxModel
 from pytest_onnxprep.artifacts.store import Store
 from pytest_onnxprep.checks.prepare import build_signature, example_feeds, load_samples
+from pytest_onnxprep.compose import strategies as compose
 from pytest_onnxprep.errors import ExporterError, SourceError, own_frames_hidden
 from pytest_onnxprep.exporters.workshop import Workshop
 from pytest_onnxprep.plugin.keys import ENGINE
@@ -70,7 +71,8 @@ class Engine:
         a bug could bake in the branch that hides it.
         """
         export = functools.partial(
-            self.workshop.export,
+            compose.export,
+            self.workshop,
             prepared.source,
             prepared.signature,
             variant,

@@ -22,7 +22,11 @@ _LOADERS = {
     "tensorflow": ("pytest_onnxprep.sources.tensorflow_function", "load", "tensorflow"),
     "jax": ("pytest_onnxprep.sources.jax_function", "load", "jax"),
     "onnx": ("pytest_onnxprep.sources.onnx_file", "OnnxFileSource", ""),
+    "pipeline": ("pytest_onnxprep.sources.pipeline", "PipelineSource", ""),
+    "ensemble": ("pytest_onnxprep.sources.ensemble", "EnsembleSource", ""),
 }
+#: Sources made of sources, which look for files where the whole was looked for.
+_COMPOSED = ("pipeline", "ensemble")
 
 
 def load_source(value: Any, *, base: Path | None = None) -> Source:
@@ -60,7 +64,7 @@ def load_source(value: Any, *, base: Path | None = None) -> Source:
             )
     if framework is None:
         raise SourceError(f"source {value!r} ({type(value).__qualname__}) is no model; accepted: {ACCEPTED}")
-    return _make(framework, value)
+    return _make(framework, value, base)
 
 
 def describe(factory: Callable[..., Any]) -> str:
@@ -71,10 +75,11 @@ def describe(factory: Callable[..., Any]) -> str:
     return f"{name} ({Path(code.co_filename).name}:{code.co_firstlineno})" if code else name
 
 
-def _make(framework: str, value: Any) -> Source:
+def _make(framework: str, value: Any, base: Path | None) -> Source:
     module, function, extra = _LOADERS[framework]
     try:
-        source: Source = getattr(importlib.import_module(module), function)(value)
+        load = getattr(importlib.import_module(module), function)
+        source: Source = load(value, base) if framework in _COMPOSED else load(value)
     except OnnxPrepError:
         raise
     except ImportError as error:
