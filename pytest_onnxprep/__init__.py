@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from pytest_onnxprep.api import assert_parity as assert_parity
     from pytest_onnxprep.api import measure_latency as measure_latency
     from pytest_onnxprep.artifacts.onnx_model import OnnxModel as OnnxModel
+    from pytest_onnxprep.compose.advisor import advise_buckets as advise_buckets
+    from pytest_onnxprep.compose.buckets import BucketedModel as BucketedModel
     from pytest_onnxprep.errors import ContractViolation as ContractViolation
     from pytest_onnxprep.errors import ExportFailed as ExportFailed
     from pytest_onnxprep.errors import Finding as Finding
@@ -49,6 +51,8 @@ _WHERE = {
     "parity": "marks",
     "size_budget": "marks",
     "OnnxModel": "artifacts.onnx_model",
+    "BucketedModel": "compose.buckets",
+    "advise_buckets": "compose.advisor",
     "assert_parity": "api",
     "measure_latency": "api",
     "ContractViolation": "errors",

@@ -13,7 +13,7 @@ from pytest_onnxprep.spec.check_requests import ParityRequest, read_parity
 from pytest_onnxprep.spec.composition import Ensemble, Pipeline, stage_of
 from pytest_onnxprep.spec.verdict import CheckResult, Verdict
 
-#: A part gets this share of the examples and of the time of the whole.
+#: A part gets at most this share (one in so many) of the examples and of the time of the whole.
 _SHARE = 2
 _FEWEST = 8
 
@@ -46,10 +46,12 @@ def _part_case(case: Case, name: str, part: OnnxModel) -> Case:
         case,
         model=part,
         request=_part_request(case, name),
-        examples=max(_FEWEST, (case.request.max_examples or case.examples) // _SHARE),
-        max_s=case.max_s / _SHARE,
+        examples=max(_FEWEST, (case.request.max_examples or case.examples) // max(_SHARE, len(case.model.parts))),
+        max_s=case.max_s / max(_SHARE, len(case.model.parts)),
         samples={},
-        replay_folder=None if case.replay_folder is None else case.replay_folder.with_name(f"{case.replay_folder.name}-{name}"),
+        replay_folder=None
+        if case.replay_folder is None
+        else case.replay_folder.with_name(f"{case.replay_folder.name}-{name}"),
         title=f"{case.title} {name}" if case.title else "",
     )
 

@@ -51,7 +51,9 @@ def _details(model: OnnxModel, summary: str) -> str:
     tensors = [(name, one) for name, part in files.items() for one in part.graph_proto.graph.initializer]
     tensors.sort(key=lambda pair: tensor_bytes(pair[1]), reverse=True)
     lines = [f"size over budget: {summary}", "", "files"]
-    lines += [f"  {f.stat().st_size / 1e6:10.3f} MB  {name}{f.name}" for name, part in files.items() for f in part.files]
+    lines += [
+        f"  {f.stat().st_size / 1e6:10.3f} MB  {name}{f.name}" for name, part in files.items() for f in part.files
+    ]
     lines += ["largest weights"]
     lines += [f"  {tensor_bytes(one) / 1e6:10.3f} MB  {name}{one.name} {list(one.dims)}" for name, one in tensors[:5]]
     return "\n".join(lines)

@@ -11,7 +11,7 @@ import numpy as np
 from pytest_onnxprep.artifacts.onnx_model import OnnxModel
 from pytest_onnxprep.compose.probe import Passage, Recorder, Walk, dtype_name, observed_dims
 from pytest_onnxprep.errors import ContractViolation, ParityError, ReferenceRefused
-from pytest_onnxprep.fuzz.example import Example
+from pytest_onnxprep.fuzz.example import Example, Maker
 from pytest_onnxprep.runtime.session import TensorInfo, session_types
 from pytest_onnxprep.sources.base import Arrays
 from pytest_onnxprep.sources.wiring import LoadedStage
@@ -29,6 +29,7 @@ class Joint:
         free: dims that no dim of the whole explains.
         traced: the inputs to export with.
         figures: for the report.
+        outputs: names of what it gives.
     """
 
     stage: str
@@ -36,6 +37,12 @@ class Joint:
     free: frozenset[str]
     traced: Arrays
     figures: tuple[Mapping[str, Any], ...]
+    outputs: tuple[str, ...]
+
+    @property
+    def file_outputs(self) -> list[str]:
+        """What the file calls its outputs: a tensor that goes in and comes out grown cannot have one name twice."""
+        return [f"{name}_out" if name in self.spec else name for name in self.outputs]
 
 
 def read_joint(stage: LoadedStage, walks: list[Walk], dims: Mapping[str, Any]) -> Joint:
@@ -59,16 +66,45 @@ def read_joint(stage: LoadedStage, walks: list[Walk], dims: Mapping[str, Any]) -
             f"joint broken: {problems[0]}", f"what crosses the joint is not what was declared:\n{listed}"
         )
     free = frozenset(name for one in spec.values() for name in one.names if name not in dims)
-    return Joint(stage.name, spec, free, _to_trace(walks[0].passages.get(stage.name) or passages), _figures(stage, passages))
+    natural = tuple(passages[0].outputs)
+    traced = _to_trace(stage, spec, free, dims, walks[0].passages.get(stage.name) or passages)
+    return Joint(stage.name, spec, free, traced, _figures(stage, passages), natural)
 
 
 def _dtype(passages: list[Passage], name: str) -> str:
     return dtype_name(passages[0].inputs[name])
 
 
-def _to_trace(passages: list[Passage]) -> Arrays:
-    """In a loop a later step: the cache of the first is empty, and tracers treat 0 and 1 in their own way."""
-    return passages[min(len(passages) - 1, 3)].inputs
+def _to_trace(
+    stage: LoadedStage,
+    spec: Mapping[str, TensorSpec],
+    free: frozenset[str],
+    dims: Mapping[str, Any],
+    passages: list[Passage],
+) -> Arrays:
+    """Inputs to export with, none of whose dynamic axes is 0 or 1 long: tracers treat these in their own way.
+
+    In a loop that is a later step, whose cache is not empty. Where no step will do (a prompt without a cache, then
+    single tokens with one), inputs are made up as they were declared.
+    """
+
+    def short(passage: Passage) -> int:
+        sizes = [
+            (dim, n) for name, one in spec.items() for dim, n in zip(one.shape, passage.inputs[name].shape, strict=True)
+        ]
+        return sum(not dim.is_static and n < 2 for dim, n in sizes)
+
+    best = min(passages[:8], key=short)
+    if short(best) and stage.spec.inputs is not None:
+        used = {name for one in spec.values() for name in one.names}
+        maker = Maker(Signature(spec, dims={name: dim for name, dim in dims.items() if name in used}))
+        made = maker.feeds(maker.plain(maker.signature.trace_sizes()))
+        try:
+            stage.run(made)
+        except ReferenceRefused:
+            return best.inputs
+        return made
+    return best.inputs
 
 
 def breaches(stage: str, declared: Mapping[str, TensorSpec], passage: Passage) -> Iterable[str]:
@@ -122,11 +158,11 @@ def _figures(stage: LoadedStage, passages: list[Passage]) -> tuple[Mapping[str, 
     return tuple(found)
 
 
-def export_signature(joint: Joint, dims: Mapping[str, Any], outputs: Any) -> Signature:
+def export_signature(joint: Joint, dims: Mapping[str, Any]) -> Signature:
     """What is exported: the joint, with the ranges of the dims that are the whole's."""
     used = {name for spec in joint.spec.values() for name in spec.names}
     own = {name: dim for name, dim in dims.items() if name in used}
-    return Signature(joint.spec, None if outputs is None else dict.fromkeys(outputs), own, free=joint.free)
+    return Signature(joint.spec, dict.fromkeys(joint.file_outputs), own, free=joint.free)
 
 
 def check_signature(joint: Joint, exported: Signature, recorder: Recorder, stage: LoadedStage) -> Signature:
@@ -167,7 +203,7 @@ class _Feed:
         return dict(passage.inputs)
 
 
-def check_joints(parts: Mapping[str, OnnxModel], walks: list[Walk]) -> None:
+def check_joints(parts: Mapping[str, OnnxModel], joints: Mapping[str, Joint], walks: list[Walk]) -> None:
     """Hold what a file gives to what the next file takes: dtype, rank and fixed sizes.
 
     The framework may convert on the way (a float64 scalar, an integer taken for a float); a runtime does not. Values are
@@ -178,16 +214,18 @@ def check_joints(parts: Mapping[str, OnnxModel], walks: list[Walk]) -> None:
     """
     made: dict[int, tuple[str, str]] = {}
     problems: dict[str, None] = {}
-    types = {name: tuple({info.name: info for info in side} for side in session_types(part.session)) for name, part in parts.items()}
+    sides = {name: session_types(part.session) for name, part in parts.items()}
+    types = {name: [{info.name: info for info in side} for side in both] for name, both in sides.items()}
     for stage, passages in walks[0].passages.items():
         for name, array in passages[0].inputs.items():
             origin = made.get(id(array))
-            if origin is not None and stage in types and origin[0] in types:
-                giver, taker = types[origin[0]][1].get(origin[1]), types[stage][0].get(name)
-                if giver is not None and taker is not None:
-                    problems.update(dict.fromkeys(_misfit(origin, giver, stage, taker)))
+            if origin is None or stage not in types or origin[0] not in types:
+                continue
+            giver, taker = types[origin[0]][1].get(origin[1]), types[stage][0].get(name)
+            if giver is not None and taker is not None:
+                problems.update(dict.fromkeys(_misfit(origin, giver, stage, taker)))
         for name, array in passages[0].outputs.items():
-            made[id(array)] = (stage, name)
+            made[id(array)] = (stage, joints[stage].file_outputs[joints[stage].outputs.index(name)])
     if problems:
         listed = "\n".join(f"  - {problem}" for problem in problems)
         raise ContractViolation.fail(

@@ -140,7 +140,9 @@ def observed_dims(
     for tensor, seen in found.items():
         ranks = {len(shape) for _, shape in seen}
         if len(ranks) > 1:
-            raise SourceError(f"joint: {tensor!r} has {' or '.join(map(str, sorted(ranks)))} axes, depending on the sizes")
+            raise SourceError(
+                f"joint: {tensor!r} has {' or '.join(map(str, sorted(ranks)))} axes, depending on the sizes"
+            )
         dims: list[DimExpr] = []
         for axis in range(ranks.pop()):
             lengths = tuple(shape[axis] for _, shape in seen)

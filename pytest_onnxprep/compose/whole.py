@@ -11,6 +11,7 @@ import numpy as np
 
 from pytest_onnxprep.artifacts.composed_model import ComposedModel, Explanation, RunPart
 from pytest_onnxprep.artifacts.onnx_model import OnnxModel
+from pytest_onnxprep.compose.apart import apart, is_apart
 from pytest_onnxprep.compose.joints import Joint, check_joints, check_signature, export_signature, read_joint
 from pytest_onnxprep.compose.probe import Recorder, Walk
 from pytest_onnxprep.errors import ExporterError, Finding, OnnxPrepError, ReferenceRefused, SourceError
@@ -25,16 +26,21 @@ from pytest_onnxprep.spec.variant import Variant
 class Whole:
     """A `Composition` of a composed source: the source's own way to answer, with files in the place of its models."""
 
-    def __init__(self, source: ComposedSource, signature: Signature) -> None:
+    def __init__(self, source: ComposedSource, signature: Signature, outputs: Mapping[str, tuple[str, ...]]) -> None:
         self.kind = source.framework
         self._source = source
         self._signature = signature
+        self._outputs = outputs
+
+    def _own_names(self, part: str, outputs: Arrays) -> Arrays:
+        """What a file gives, under the names the framework gives it."""
+        return dict(zip(self._outputs[part], outputs.values(), strict=True))
 
     def answer(self, feeds: Arrays, run: RunPart) -> dict[str, np.ndarray]:
         """See `Composition.answer`; what is not exported runs in its framework."""
 
         def call(stage: LoadedStage, inputs: Arrays) -> Arrays:
-            return run(stage.name, inputs) if stage.exported else stage.run(inputs)
+            return self._own_names(stage.name, run(stage.name, inputs)) if stage.exported else stage.run(inputs)
 
         return self._source.named(self._source.answer(feeds, call), self._signature)
 
@@ -45,7 +51,7 @@ class Whole:
             if not stage.exported:
                 return self._source.part_in_double(stage, inputs)
             try:
-                return run(stage.name, inputs)
+                return self._own_names(stage.name, run(stage.name, inputs))
             except LookupError as error:
                 raise NoDoubleError from error
 
@@ -61,7 +67,10 @@ class Whole:
             return framework[-1][1]
 
         def in_files(stage: LoadedStage, inputs: Arrays) -> Arrays:
-            outputs = model.parts[stage.name].run(inputs) if stage.exported else stage.run(inputs)
+            if stage.exported:
+                outputs = self._own_names(stage.name, model.parts[stage.name].run(inputs))
+            else:
+                outputs = stage.run(inputs)
             files.append((stage.name, outputs))
             return outputs
 
@@ -70,47 +79,17 @@ class Whole:
             self._source.answer(feeds, in_files)
         except Exception as error:
             return Explanation([("stages", f"could not be followed: {type(error).__name__}: {error}"[:300])])
-        rows = [(f"after {name}", _apart(a, b)) for (name, a), (_, b) in zip(framework, files, strict=False)]
+        rows = [(f"after {name}", apart(a, b)) for (name, a), (_, b) in zip(framework, files, strict=False)]
         if len(framework) != len(files):
             rows.append(("steps", f"{len(framework)} in the framework, {len(files)} in ONNX Runtime"))
         rows = rows if len(rows) <= 8 else [*rows[:7], ("...", f"{len(rows) - 7} more calls"), rows[-1]]
         if self._source.whole is not None:
-            rows.append(("parts against reference", _apart(expected, own)))
-            if _is_apart(expected, own):
+            rows.append(("parts against reference", apart(expected, own)))
+            if is_apart(expected, own):
                 return Explanation(
                     rows, f"the {self.kind} is not its reference: in their own frameworks the parts differ as well"
                 )
         return Explanation(rows, "every part agrees on its own inputs")
-
-
-def _apart(expected: Arrays, actual: Arrays) -> str:
-    """The largest difference of each output, in words."""
-    told = []
-    for name, value in expected.items():
-        other = actual.get(name)
-        if other is None:
-            told.append(f"{name} is missing")
-        elif other.shape != value.shape:
-            told.append(f"{name} {list(value.shape)} / {list(other.shape)}")
-        elif value.dtype.kind in "fiub" and value.size:
-            error = np.abs(value.astype(np.float64) - other.astype(np.float64))
-            told.append(f"{name} max |error| {np.nanmax(error) if np.isfinite(error).any() else np.nan:.3g}")
-        else:
-            told.append(f"{name} {'equal' if np.array_equal(value, other) else 'differs'}")
-    return ", ".join(told)
-
-
-def _is_apart(expected: Arrays, actual: Arrays) -> bool:
-    """Whether by far more than rounding."""
-    for name, value in expected.items():
-        other = actual.get(name)
-        if other is None or other.shape != value.shape:
-            return True
-        if value.dtype.kind == "f" and not np.allclose(other, value, rtol=1e-3, atol=1e-4, equal_nan=True):
-            return True
-        if value.dtype.kind not in "f" and not np.array_equal(value, other):
-            return True
-    return False
 
 
 def compose(
@@ -150,19 +129,18 @@ class _Assembly:
         recorder, walks = self._recorded()
         named = self.signature.with_outputs(self._outputs(walks))
         parts: dict[str, OnnxModel] = {}
-        joints: list[Mapping[str, Any]] = []
+        joints: dict[str, Joint] = {}
         for name, stage in self.source.parts.items():
             try:
-                joint = read_joint(stage, walks, self.signature.dims)
+                joints[name] = read_joint(stage, walks, self.signature.dims)
             except ReferenceRefused as error:
                 raise SourceError(f"{self.source.label}: {error}") from error
-            joints += joint.figures
             if stage.exported:
-                parts[name] = self._part(stage, joint, recorder, variant, domains)
-        check_joints(parts, walks)
-        provenance = _provenance(self.source, parts, joints)
+                parts[name] = self._part(stage, joints[name], recorder, variant, domains)
+        check_joints(parts, joints, walks)
+        provenance = _provenance(self.source, parts, [found for joint in joints.values() for found in joint.figures])
         return ComposedModel(
-            Whole(self.source, named),
+            Whole(self.source, named, {name: joint.outputs for name, joint in joints.items()}),
             parts,
             named,
             self.source,
@@ -194,7 +172,9 @@ class _Assembly:
             except ReferenceRefused as error:
                 raise SourceError(f"reference {self.source.whole.label} refuses the example inputs: {error}") from error
             if list(whole) != names:  # pragma: no cover - name_outputs has renamed them
-                raise SourceError(f"reference {self.source.whole.label} gives {', '.join(whole)}, not {', '.join(names)}")
+                raise SourceError(
+                    f"reference {self.source.whole.label} gives {', '.join(whole)}, not {', '.join(names)}"
+                )
         return names
 
     def _part(
@@ -207,7 +187,7 @@ class _Assembly:
         if stage.source.framework == "onnx":
             exporter, opset = "none", None
         own = Variant(spec.exporter or exporter, spec.opset or opset, {**variant.options, **spec.options})
-        exported = export_signature(joint, self.signature.dims, spec.outputs)
+        exported = export_signature(joint, self.signature.dims)
         try:
             model = self.workshop.export(stage.source, exported, own, domains=domains, feeds=joint.traced)
         except Finding as finding:

@@ -34,7 +34,7 @@ class Prepared:
 
     def __init__(self, source: Source, request: ExportRequest, base: Path) -> None:
         self.source = source
-        self.signature: Signature = build_signature(source, request)
+        self.signature: Signature = request.strategy.signature(build_signature(source, request))
         self.samples = load_samples(request.samples, self.signature, base)
         self.feeds = example_feeds(request)
 
@@ -78,6 +78,7 @@ class Engine:
             variant,
             domains=request.domains,
             artifact=_artifact(request, base),
+            buckets=request.strategy.buckets,
         )
         try:
             return export(feeds=prepared.feeds)

@@ -78,8 +78,8 @@ class LoadedStage:
         by_stage = {name.partition(".")[2] for name in given}
         if not first and all(name in by_stage for name in names):
             return {name: values[name] for name in names}
-        if len(names) == len(last) and not (first and set(names) == set(last)):
-            return dict(zip(names, last.values(), strict=True))
+        if len(names) == len(last):
+            return dict(last) if first else dict(zip(names, last.values(), strict=True))
         for name in names:
             if name not in values:
                 raise SourceError(self._nobody_gives(name, values))

@@ -239,7 +239,9 @@ def _read_takes(stage: str, takes: Any) -> Mapping[str, str] | tuple[str, ...] |
             return dict(takes)
     else:
         return _read_names(f"stage {stage!r}", "takes", takes)
-    raise SpecError(f"stage {stage!r}: takes must map inputs to values, as in {{'x': 'backbone.output'}}, not {takes!r}")
+    raise SpecError(
+        f"stage {stage!r}: takes must map inputs to values, as in {{'x': 'backbone.output'}}, not {takes!r}"
+    )
 
 
 def _read_weights(weights: Any, count: int, own: bool) -> tuple[float, ...]:
