@@ -134,20 +134,20 @@ class ComposedModel(OnnxModel):
         raise self._has_no("file", "path")
 
     @property
-    def graph_proto(self) -> Any:  # type: ignore[override]
+    def graph_proto(self) -> Any:
         """There is none."""
         raise self._has_no("graph", "graph_proto")
 
     @property
-    def proto(self) -> Any:  # type: ignore[override]
+    def proto(self) -> Any:
         """There is none."""
         raise self._has_no("graph", "proto")
 
     def _has_no(self, what: str, attribute: str) -> OnnxPrepError:
         first = next(iter(self.parts), "")
         return OnnxPrepError(
-            f"a {self.composition.kind} has no {what} of its own; its parts have: onnx_model.stages[{first!r}].{attribute} "
-            f"(parts: {', '.join(self.parts)})"
+            f"a {self.composition.kind} has no {what} of its own; its parts have: "
+            f"onnx_model.stages[{first!r}].{attribute} (parts: {', '.join(self.parts)})"
         )
 
     @cached_property

@@ -42,6 +42,7 @@ def run_parts(case: Case, run: Callable[[Case], CheckResult]) -> CheckResult:
 
 
 def _part_case(case: Case, name: str, part: OnnxModel) -> Case:
+    folder = case.replay_folder
     return replace(
         case,
         model=part,
@@ -49,15 +50,13 @@ def _part_case(case: Case, name: str, part: OnnxModel) -> Case:
         examples=max(_FEWEST, (case.request.max_examples or case.examples) // max(_SHARE, len(case.model.parts))),
         max_s=case.max_s / max(_SHARE, len(case.model.parts)),
         samples={},
-        replay_folder=None
-        if case.replay_folder is None
-        else case.replay_folder.with_name(f"{case.replay_folder.name}-{name}"),
+        replay_folder=folder and folder.with_name(f"{folder.name}-{name}"),
         title=f"{case.title} {name}" if case.title else "",
     )
 
 
 def _part_request(case: Case, name: str) -> ParityRequest:
-    """The part's own arguments; else the tolerance is derived: the numbers of the test are those of the whole answer."""
+    """The part's own arguments; else a derived tolerance: the numbers of the test are those of the whole answer."""
     whole: ParityRequest = case.request
     own: Mapping[str, Any] = _own_arguments(case.model.source.model).get(name, {})
     if own:

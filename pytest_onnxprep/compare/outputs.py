@@ -114,7 +114,11 @@ def _judge_tasks(
     metrics: dict[str, float],
     misses: list[MetricMiss],
 ) -> set[str]:
-    """Compute the task metrics asked for; returns the outputs they speak for, but those with a tolerance of their own."""
+    """Compute the task metrics asked for.
+
+    Returns:
+        The outputs they speak for, but for those with a tolerance of their own.
+    """
     covered: set[str] = set()
     for metric, minimum in rule.minimums.items():
         if metric in TASK_METRICS:

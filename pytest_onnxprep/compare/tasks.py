@@ -61,16 +61,12 @@ def _iou(expected: Arrays, actual: Arrays) -> TaskValue:
 
 
 def detections(outputs: Arrays) -> tuple[str, str, str]:
-    """Which outputs are the boxes ``[..., n, 4]``, and their scores and classes ``[..., n]``; the latter may be missing.
+    """Which outputs are the boxes ``[..., n, 4]``, and their scores and classes ``[..., n]``, where there are any.
 
     Raises:
         SpecError: there are no boxes.
     """
-    boxes = [
-        name
-        for name, array in outputs.items()
-        if array.dtype.kind == "f" and array.shape[-1:] == (4,) and array.ndim in (2, 3)
-    ]
+    boxes = [name for name, array in outputs.items() if _are_boxes(array)]
     boxes.sort(key=lambda name: "box" not in name.lower())
     if not boxes:
         shown = ", ".join(f"{name} {array.dtype.name}{list(array.shape)}" for name, array in outputs.items())
@@ -81,6 +77,10 @@ def detections(outputs: Arrays) -> tuple[str, str, str]:
     labels = [name for name in beside if outputs[name].dtype.kind in "iu"]
     scores.sort(key=lambda name: "score" not in name.lower() and "conf" not in name.lower())
     return boxes[0], next(iter(scores), ""), next(iter(labels), "")
+
+
+def _are_boxes(array: np.ndarray) -> bool:
+    return array.dtype.kind == "f" and array.shape[-1:] == (4,) and array.ndim in (2, 3)
 
 
 Image = tuple[np.ndarray, np.ndarray, np.ndarray]

@@ -199,7 +199,8 @@ def _price(groups: Mapping[Sizes, int], one: Sizes, other: Sizes, latency: Any) 
     union = tuple(map(max, zip(one, other, strict=True)))
     rate = latency(one) / math.prod(one), latency(other) / math.prod(other)
     merged = max(rate) * math.prod(union) if union not in (one, other) else latency(union)
-    return (groups[one] + groups[other]) * merged - groups[one] * latency(one) - groups[other] * latency(other)
+    apart = groups[one] * latency(one) + groups[other] * latency(other)
+    return float((groups[one] + groups[other]) * merged - apart)
 
 
 def _rounded(found: Counter[Sizes]) -> dict[Sizes, int]:

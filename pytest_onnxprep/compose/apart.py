@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from pytest_onnxprep.sources.base import Arrays
+from pytest_onnxprep.sources.base import Feeds
 
 
-def apart(expected: Arrays, actual: Arrays) -> str:
+def apart(expected: Feeds, actual: Feeds) -> str:
     """The largest difference of each output, in words."""
     told = []
     for name, value in expected.items():
@@ -24,7 +24,7 @@ def apart(expected: Arrays, actual: Arrays) -> str:
     return ", ".join(told)
 
 
-def is_apart(expected: Arrays, actual: Arrays) -> bool:
+def is_apart(expected: Feeds, actual: Feeds) -> bool:
     """Whether by far more than rounding."""
     for name, value in expected.items():
         other = actual.get(name)

@@ -15,7 +15,7 @@ from pytest_onnxprep.compose.probe import observed_dims, probe_sizes
 from pytest_onnxprep.errors import ReferenceRefused, SourceError, SpecError
 from pytest_onnxprep.exporters.workshop import Workshop
 from pytest_onnxprep.fuzz.example import Maker
-from pytest_onnxprep.sources.base import Arrays, Source
+from pytest_onnxprep.sources.base import Feeds, Source
 from pytest_onnxprep.spec.shape import DimExpr
 from pytest_onnxprep.spec.shape_strategy import at_sizes, check_buckets
 from pytest_onnxprep.spec.signature import Signature
@@ -33,7 +33,7 @@ class BucketedModel(ComposedModel):
 
     composition: Buckets
 
-    def bucket_for(self, feeds: Arrays) -> str:
+    def bucket_for(self, feeds: Feeds) -> str:
         """The name of the bucket that these inputs go to.
 
         Raises:
@@ -66,20 +66,20 @@ class Buckets:
         self._outputs = outputs
         self._source = source
 
-    def answer(self, feeds: Arrays, run: RunPart) -> dict[str, np.ndarray]:
+    def answer(self, feeds: Feeds, run: RunPart) -> dict[str, np.ndarray]:
         """See `Composition.answer`."""
         sizes = self.sizes_of(feeds)
         name = self.choose(sizes)
         return self.cut(run(name, self.padded(feeds, sizes, self._buckets[name])), sizes)
 
-    def answer_in_double(self, feeds: Arrays, run: RunPart) -> dict[str, np.ndarray] | None:
+    def answer_in_double(self, feeds: Feeds, run: RunPart) -> dict[str, np.ndarray] | None:
         """See `Composition.answer_in_double`."""
         try:
             return self.answer(feeds, run)
         except LookupError:
             return None
 
-    def sizes_of(self, feeds: Arrays) -> dict[str, int]:
+    def sizes_of(self, feeds: Feeds) -> dict[str, int]:
         """The named dims, as the shapes of the inputs have them."""
         sizes: dict[str, int] = {}
         for name, spec in self._signature.inputs.items():
@@ -100,7 +100,7 @@ class Buckets:
         shown = ", ".join(f"{dim}={sizes[dim]}" for dim in next(iter(self._buckets.values())))
         raise ReferenceRefused(f"no bucket holds {shown}; there are {', '.join(self._buckets)}")
 
-    def padded(self, feeds: Arrays, sizes: Sizes, bucket: Sizes) -> dict[str, np.ndarray]:
+    def padded(self, feeds: Feeds, sizes: Sizes, bucket: Sizes) -> dict[str, np.ndarray]:
         """The inputs at the bucket's sizes: padded behind, masks with 0, others with what is nearest to 0."""
         wanted = {**sizes, **bucket}
         made = {}
@@ -110,7 +110,7 @@ class Buckets:
             made[name] = np.pad(array, more, constant_values=_filler(spec)) if any(b for _, b in more) else array
         return made
 
-    def cut(self, outputs: Arrays, sizes: Sizes) -> dict[str, np.ndarray]:
+    def cut(self, outputs: Feeds, sizes: Sizes) -> dict[str, np.ndarray]:
         """The outputs without what stands for padding."""
         found = {}
         for name, array in outputs.items():
@@ -118,7 +118,7 @@ class Buckets:
             found[name] = array[ends] if ends else array
         return found
 
-    def explain(self, model: ComposedModel, feeds: Arrays, expected: Arrays) -> Explanation:
+    def explain(self, model: ComposedModel, feeds: Feeds, expected: Feeds) -> Explanation:
         """Whether padding is to blame: the framework itself is asked about the padded input."""
         sizes = self.sizes_of(feeds)
         name = self.choose(sizes)
@@ -210,8 +210,9 @@ def _output_dims(source: Source, signature: Signature, bucket: Sizes) -> dict[st
             if set(dim.names) - set(signature.dims):
                 sizes_seen = sorted({shape[axis] for _, shape in seen[name]})
                 raise SpecError(
-                    f"buckets: output {name!r} axis {axis} follows the sizes ({', '.join(map(str, sizes_seen[:4]))}, ...) "
-                    f"but is none of {', '.join(signature.dims)}; declare it, so that padding can be cut off: "
+                    f"buckets: output {name!r} axis {axis} follows the sizes "
+                    f"({', '.join(map(str, sizes_seen[:4]))}, ...) but is none of {', '.join(signature.dims)}; "
+                    "declare it, so that padding can be cut off: "
                     f"outputs={{{name!r}: 'dtype[..., {next(iter(bucket))} // 2, ...]'}}"
                 )
     return {**declared, **found}

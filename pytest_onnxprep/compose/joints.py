@@ -67,7 +67,7 @@ def read_joint(stage: LoadedStage, walks: list[Walk], dims: Mapping[str, Any]) -
         )
     free = frozenset(name for one in spec.values() for name in one.names if name not in dims)
     natural = tuple(passages[0].outputs)
-    traced = _to_trace(stage, spec, free, dims, walks[0].passages.get(stage.name) or passages)
+    traced = _to_trace(stage, spec, dims, walks[0].passages.get(stage.name) or passages)
     return Joint(stage.name, spec, free, traced, _figures(stage, passages), natural)
 
 
@@ -78,7 +78,6 @@ def _dtype(passages: list[Passage], name: str) -> str:
 def _to_trace(
     stage: LoadedStage,
     spec: Mapping[str, TensorSpec],
-    free: frozenset[str],
     dims: Mapping[str, Any],
     passages: list[Passage],
 ) -> Arrays:
@@ -206,8 +205,8 @@ class _Feed:
 def check_joints(parts: Mapping[str, OnnxModel], joints: Mapping[str, Joint], walks: list[Walk]) -> None:
     """Hold what a file gives to what the next file takes: dtype, rank and fixed sizes.
 
-    The framework may convert on the way (a float64 scalar, an integer taken for a float); a runtime does not. Values are
-    followed from the part that made them by their identity in the recorded walk.
+    The framework may convert on the way (a float64 scalar, an integer taken for a float); a runtime does not. Values
+    are followed from the part that made them by their identity in the recorded walk.
 
     Raises:
         ContractViolation: two files that do not fit together.

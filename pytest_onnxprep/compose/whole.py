@@ -16,7 +16,7 @@ from pytest_onnxprep.compose.joints import Joint, check_joints, check_signature,
 from pytest_onnxprep.compose.probe import Recorder, Walk
 from pytest_onnxprep.errors import ExporterError, Finding, OnnxPrepError, ReferenceRefused, SourceError
 from pytest_onnxprep.exporters.workshop import Workshop
-from pytest_onnxprep.sources.base import Arrays
+from pytest_onnxprep.sources.base import Arrays, Feeds
 from pytest_onnxprep.sources.pipeline import ComposedSource, NoDoubleError
 from pytest_onnxprep.sources.wiring import LoadedStage
 from pytest_onnxprep.spec.signature import Signature
@@ -36,7 +36,7 @@ class Whole:
         """What a file gives, under the names the framework gives it."""
         return dict(zip(self._outputs[part], outputs.values(), strict=True))
 
-    def answer(self, feeds: Arrays, run: RunPart) -> dict[str, np.ndarray]:
+    def answer(self, feeds: Feeds, run: RunPart) -> dict[str, np.ndarray]:
         """See `Composition.answer`; what is not exported runs in its framework."""
 
         def call(stage: LoadedStage, inputs: Arrays) -> Arrays:
@@ -44,7 +44,7 @@ class Whole:
 
         return self._source.named(self._source.answer(feeds, call), self._signature)
 
-    def answer_in_double(self, feeds: Arrays, run: RunPart) -> dict[str, np.ndarray] | None:
+    def answer_in_double(self, feeds: Feeds, run: RunPart) -> dict[str, np.ndarray] | None:
         """See `Composition.answer_in_double`."""
 
         def call(stage: LoadedStage, inputs: Arrays) -> Arrays:
@@ -57,7 +57,7 @@ class Whole:
 
         return self._source.double_of(self._signature, call)(feeds)
 
-    def explain(self, model: ComposedModel, feeds: Arrays, expected: Arrays) -> Explanation:
+    def explain(self, model: ComposedModel, feeds: Feeds, expected: Feeds) -> Explanation:
         """Follow the example through the parts: the frameworks on one side, the files on the other."""
         framework: list[tuple[str, Arrays]] = []
         files: list[tuple[str, Arrays]] = []

@@ -178,6 +178,7 @@ class PipelineSource(ComposedSource):
         for name in wanted:
             if name not in values:
                 raise SourceError(
-                    f"Pipeline(outputs=): no stage gives {name!r}{closest(name, values)} There are: {', '.join(values)}."
+                    f"Pipeline(outputs=): no stage gives {name!r}{closest(name, values)} "
+                    f"There are: {', '.join(values)}."
                 )
         return {name.replace(".", "_") if name in values and "." in name else name: values[name] for name in wanted}

@@ -56,8 +56,8 @@ _LATER = {
 ACCEPTED = (
     "a zero-argument factory, a torch.nn.Module, a Transformers model or its folder, a Keras 3 model or a "
     ".keras/.h5 file, a tf.function with an input signature, a SavedModel folder, a function made by jax.jit or whose "
-    "code uses jax, a Flax nnx module, a Flax linen pair (module, variables), an Equinox module, an .onnx file, a Pipeline or "
-    "Ensemble of these"
+    "code uses jax, a Flax nnx module, a Flax linen pair (module, variables), an Equinox module, an .onnx file, "
+    "a Pipeline or Ensemble of these"
 )
 
 

@@ -172,7 +172,8 @@ class LoadedLoop:
     def _output(self, name: str, outputs: Arrays) -> np.ndarray:
         if name not in outputs:
             raise SourceError(
-                f"loop {self.name!r}: the body gives no {name!r}{closest(name, outputs)} It gives: {', '.join(outputs)}."
+                f"loop {self.name!r}: the body gives no {name!r}{closest(name, outputs)} "
+                f"It gives: {', '.join(outputs)}."
             )
         return outputs[name]
 

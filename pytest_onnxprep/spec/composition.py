@@ -66,7 +66,8 @@ class Loop:
     Args:
         body: the stage that is called. What it takes beside the fed-back inputs stays the same for all steps.
         start: ``f(values) -> {input: array}``, the fed-back inputs of the first step, made of all values so far.
-        feedback: input -> the output of the step before that goes in there, or ``f(outputs, inputs) -> {input: array}``.
+        feedback: input -> the output of the step before that goes in there, or ``f(outputs, inputs) -> {input:
+            array}``.
         max_steps: steps at most.
         until: ``f(outputs) -> bool``, asked after every step; left out, all steps are made.
         collect: name -> an output of the body, of which every step's value is kept, along a new axis 1. Without it,

@@ -82,7 +82,8 @@ def check_buckets(buckets: Sequence[Mapping[str, int]], dims: Mapping[str, Dim])
     if not any(all(bucket[name] >= size for name, size in largest.items()) for bucket in buckets):
         shown = ", ".join(f"{name}={size}" for name, size in largest.items())
         raise SpecError(
-            f"buckets: none holds the largest declared sizes ({shown}); add one that does, or narrow the ranges in dims="
+            f"buckets: none holds the largest declared sizes ({shown}); add one that does, "
+            "or narrow the ranges in dims="
         )
 
 
