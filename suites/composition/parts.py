@@ -18,7 +18,7 @@ def _seeded(seed: int, build: Any) -> torch.nn.Module:
         return trained_like(build())
 
 
-# backbone and head ------------------------------------------------------------------------------------------------------
+# backbone and head ----------------------------------------------------------------------------------------------------
 
 
 def build_backbone() -> torch.nn.Module:
@@ -47,27 +47,45 @@ def build_head() -> torch.nn.Module:
     return Head().eval()
 
 
-# encoder and decoder ----------------------------------------------------------------------------------------------------
+# encoder and decoder --------------------------------------------------------------------------------------------------
 
 
 def build_encoder() -> torch.nn.Module:
-    """Two attention layers: `source int64[batch, length]` to `memory float32[batch, length, 32]`."""
+    """Two attention layers: `source int64[batch, length]` to `memory float32[batch, length, 32]`.
+
+    Written out, because the TorchScript exporter fixes batch and length in the reshapes of `nn.MultiheadAttention`.
+    """
     import torch
     from torch import nn
+
+    class Layer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.into, self.out = nn.Linear(32, 96), nn.Linear(32, 32)
+            self.mix = nn.Sequential(nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 32))
+            self.norms = nn.ModuleList([nn.LayerNorm(32), nn.LayerNorm(32)])
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.norms[0](x + self.out(attend(*self.into(x).chunk(3, dim=-1))))
+            return self.norms[1](x + self.mix(x))
 
     class Encoder(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.embed = nn.Embedding(VOCABULARY, 32)
-            self.place = nn.Embedding(64, 32)
-            layer = nn.TransformerEncoderLayer(32, 4, 64, batch_first=True, dropout=0.0)
-            self.layers = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+            self.embed, self.place = nn.Embedding(VOCABULARY, 32), nn.Embedding(64, 32)
+            self.layers = nn.Sequential(Layer(), Layer())
 
         def forward(self, source: torch.Tensor) -> torch.Tensor:
             places = torch.arange(source.shape[1], device=source.device)
             return self.layers(self.embed(source) + self.place(places))
 
     return _seeded(21, Encoder)
+
+
+def attend(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """Scaled dot-product attention of one head."""
+    scores = query @ keys.transpose(1, 2) / query.shape[-1] ** 0.5
+    return scores.softmax(dim=-1) @ values
 
 
 def build_decoder_step() -> torch.nn.Module:
@@ -101,18 +119,14 @@ def build_decoder_step() -> torch.nn.Module:
             x = x + attend(self.query(x), keys, values)
             return self.out(self.norm(x + self.mix(x)))[:, 0], cache
 
-    def attend(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        scores = query @ keys.transpose(1, 2) / query.shape[-1] ** 0.5
-        return scores.softmax(dim=-1) @ values
-
     return _seeded(22, DecoderStep)
 
 
-# detector ---------------------------------------------------------------------------------------------------------------
+# detector -------------------------------------------------------------------------------------------------------------
 
 
 def build_detector() -> torch.nn.Module:
-    """An SSD-like detector on two maps: `image float32[batch, 3, h, w]` to boxes (corners in pixels) and class scores."""
+    """An SSD-like detector on two maps: `image float32[batch, 3, h, w]` to boxes (corners, pixels) and class scores."""
     import torch
     from torch import nn
 
@@ -144,7 +158,7 @@ def build_detector() -> torch.nn.Module:
 
 
 def build_fast_nms() -> torch.nn.Module:
-    """Non-maximum suppression in the graph, over matrices (Bolya et al. 2019, arXiv:1904.02689): 20 best of every image."""
+    """Suppression in the graph, over matrices (Bolya et al. 2019, arXiv:1904.02689): the 20 best of every image."""
     import torch
     from torch import nn
 
@@ -165,7 +179,7 @@ def build_fast_nms() -> torch.nn.Module:
     return FastNms().eval()
 
 
-# members of an ensemble, teacher and student ----------------------------------------------------------------------------
+# members of an ensemble, teacher and student --------------------------------------------------------------------------
 
 
 def build_cnn(seed: int, width: int = 16) -> torch.nn.Module:
@@ -188,7 +202,7 @@ def build_cnn(seed: int, width: int = 16) -> torch.nn.Module:
     return _seeded(seed, build)
 
 
-# generator and discriminator --------------------------------------------------------------------------------------------
+# generator and discriminator ------------------------------------------------------------------------------------------
 
 
 def build_generator() -> torch.nn.Module:
@@ -236,7 +250,7 @@ def build_discriminator() -> torch.nn.Module:
     return _seeded(42, build)
 
 
-# two towers -------------------------------------------------------------------------------------------------------------
+# two towers -----------------------------------------------------------------------------------------------------------
 
 
 def build_image_tower() -> torch.nn.Module:

@@ -13,7 +13,7 @@ def begin(values):
     return {"token": np.zeros(batch, "int64"), "cache": np.zeros((batch, 0, 32), "float32")}
 
 
-def most_likely(outputs, inputs):
+def most_likely(outputs, _inputs):
     """Greedy decoding."""
     return {"token": outputs["logits"].argmax(-1), "cache": outputs["cache"]}
 
