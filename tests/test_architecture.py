@@ -34,7 +34,6 @@ ALLOWED: dict[str, set[str]] = {
     "checks": {
         "localise",
         "compare",
-        "compose",
         "fuzz",
         "exporters",
         "transforms",
