@@ -30,6 +30,10 @@ class CacheError(OnnxPrepError):
     """The export cache cannot be written or read."""
 
 
+class BaselineError(OnnxPrepError):
+    """A baseline cannot be written, or what is there cannot be used."""
+
+
 class ReferenceRefused(Exception):
     """The framework itself refuses an input: a size or value outside what the model takes."""
 
@@ -67,6 +71,18 @@ class SizeBudgetExceeded(Finding):
     """The file, its weights or its graph are larger than budgeted."""
 
 
+class MemoryBudgetExceeded(Finding):
+    """A fresh process with the model holds more memory than budgeted."""
+
+
+class StartupBudgetExceeded(Finding):
+    """Loading the model, or its first run, takes longer than budgeted."""
+
+
+class ThroughputTooLow(Finding):
+    """Fewer items per second than demanded."""
+
+
 class Inconclusive(Finding):
     """A check could not tell, under ``--onnxprep-on-inconclusive=fail``."""
 
@@ -90,6 +106,7 @@ def own_frames_hidden(function: Callable[P, R]) -> Callable[P, R]:
 
 
 __all__ = [
+    "BaselineError",
     "CacheError",
     "ContractViolation",
     "ExportFailed",
@@ -97,12 +114,15 @@ __all__ = [
     "Finding",
     "Inconclusive",
     "LatencyBudgetExceeded",
+    "MemoryBudgetExceeded",
     "OnnxPrepError",
     "ParityError",
     "ReferenceRefused",
     "SizeBudgetExceeded",
     "SourceError",
     "SpecError",
+    "StartupBudgetExceeded",
+    "ThroughputTooLow",
     "closest",
     "own_frames_hidden",
 ]

@@ -119,6 +119,7 @@ class ComposedModel(OnnxModel):
         self.variant = variant
         self.provenance = provenance
         self.provider = provider
+        self.key = ""
         self.cached = all(part.cached for part in parts.values())
 
     @property

@@ -32,6 +32,7 @@ class OnnxModel:
         provenance: JSON-able record of the export (versions, seconds, converter messages).
         source: the reference model.
         parts: of a pipeline, an ensemble or a bucketed model, the files it consists of, by name; else empty.
+        key: of the export in the cache; empty for a file made elsewhere, and for an export no other run can find.
     """
 
     parts: Mapping[str, OnnxModel] = MappingProxyType({})
@@ -46,6 +47,7 @@ class OnnxModel:
         *,
         provider: str | None = None,
         cached: bool = False,
+        key: str = "",
     ) -> None:
         self.path = path
         self.signature = signature
@@ -54,6 +56,7 @@ class OnnxModel:
         self.provenance = provenance
         self.provider = provider
         self.cached = cached
+        self.key = key
 
     @cached_property
     def graph_proto(self) -> Any:

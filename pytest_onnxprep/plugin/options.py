@@ -21,6 +21,8 @@ OPTIONS: dict[str, tuple[str, str, str]] = {
     "examples": ("N|" + "|".join(EFFORTS), "parity examples per variant, corners included; or a profile", "ci"),
     "cache": ("DIR", "keep exports here between runs", ".onnxprep/cache"),
     "provider": ("NAME", "execution provider of ONNX Runtime, such as cpu or cuda", ""),
+    "save-baseline": ("DIR", "save the models of latency items here, for --onnxprep-baseline to compare with", ""),
+    "baseline": ("DIR", "compare latency items that ask for max_regression with the models saved here", ""),
     "on-inconclusive": ("|".join(INCONCLUSIVE_MODES), "what a check that could not tell counts as", "pass"),
 }
 
@@ -29,9 +31,15 @@ MARKERS = (
     "export the model to ONNX and check the file against its declaration (pytest-onnxprep)",
     "parity(atol=None, rtol=None, *, max_examples, oracle, special_values, outputs, metrics, min_sqnr_db, min_top1): "
     "compare ONNX Runtime with the framework over fuzzed sizes and values (pytest-onnxprep)",
-    "latency_budget(p50_ms, p90_ms, p95_ms, p99_ms, mean_ms, *, at, threads=1, provider, max_time_s): "
-    "hold the latency of the ONNX model to a budget (pytest-onnxprep)",
+    "latency_budget(p50_ms, p90_ms, p95_ms, p99_ms, mean_ms, *, at, threads=1, provider, max_time_s, max_regression, "
+    "min_speedup, against): hold the latency of the ONNX model to a budget, or to another model's (pytest-onnxprep)",
     "size_budget(mb, weights_mb, nodes): hold the size of the ONNX file to a budget (pytest-onnxprep)",
+    "memory_budget(peak_mb, *, at, model_mb, steady_mb, threads=1, provider, children=3): "
+    "hold the memory of a fresh process with the ONNX model to a budget (pytest-onnxprep)",
+    "startup_budget(load_ms, first_run_ms, *, at, threads=1, provider, max_time_s=30): "
+    "hold loading the ONNX model and its first run to a budget (pytest-onnxprep)",
+    "throughput_budget(min_per_s, *, at, threads=1, provider, batch, sweep=True, max_time_s=30): "
+    "demand a number of items per second (pytest-onnxprep)",
 )
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 def write_summary(reporter: TerminalReporter, config: pytest.Config) -> None:
     """Print a row per variant, then what failed or could not be told."""
+    from pytest_onnxprep.report.curves import curves, lines
     from pytest_onnxprep.report.records import rows
     from pytest_onnxprep.report.terminal import table
 
@@ -22,6 +23,9 @@ def write_summary(reporter: TerminalReporter, config: pytest.Config) -> None:
     reporter.section("onnxprep", sep="=")
     for text, colour in table(rows(records), reporter._tw.fullwidth):
         reporter.write_line(text, **({colour: True} if colour else {}))
+    for curve in curves(records):
+        for line in ("", *lines(curve)):
+            reporter.write_line(line)
     problem = config.stash.get(REPORT_ERROR, "")
     if problem:
         reporter.write_line(f"ERROR: {problem}", red=True, bold=True)

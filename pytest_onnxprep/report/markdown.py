@@ -8,10 +8,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pytest_onnxprep.report.columns import Column, counts, filled, legend
+from pytest_onnxprep.report.columns import COLUMNS, Column, counts, filled, legend
+from pytest_onnxprep.report.curves import Curve, curves, lines
 from pytest_onnxprep.report.environment import header_line
 from pytest_onnxprep.report.files import write_text
 from pytest_onnxprep.report.records import SEVERITY, Note, Record, Row, rows
+from pytest_onnxprep.report.resource_columns import RESOURCE_COLUMNS, measured, resource_legend
 
 #: GitHub refuses comments of more than 65 536 characters.
 LONGEST = 60_000
@@ -26,10 +28,11 @@ def write_markdown(path: str | os.PathLike[str], records: Iterable[Record], envi
     Raises:
         OnnxPrepError: the file cannot be written.
     """
-    write_text(path, markdown(rows(records), environment))
+    records = list(records)
+    write_text(path, markdown(rows(records), environment, curves(records)))
 
 
-def markdown(found: Sequence[Row], environment: Mapping[str, Any]) -> str:
+def markdown(found: Sequence[Row], environment: Mapping[str, Any], drawn: Sequence[Curve] = ()) -> str:
     """Return the report as text; rows that passed are left out where it would not fit a comment."""
     footer = f"<sub>{_prose(header_line(environment))}</sub>"
     if not found:
@@ -37,21 +40,32 @@ def markdown(found: Sequence[Row], environment: Mapping[str, Any]) -> str:
     title = f"### ONNX models: {counts([row.verdict for row in found], SEVERITY)}"
     failures = "\n".join(_note(row, note) for row in found for note in row.notes)
     for shown in (found, [row for row in found if row.verdict != "pass"]):
-        blocks = [title, _table(shown), _left_out(len(found) - len(shown)), _prose(legend(shown)), failures]
+        tables = [_table(shown, COLUMNS), _left_out(len(found) - len(shown)), _prose(legend(shown))]
+        used = measured(shown)
+        sizes = _curves(drawn) if shown is found else ""
+        blocks = [title, *tables, _table(used, RESOURCE_COLUMNS), _prose(resource_legend(used)), failures, sizes]
         text = "\n\n".join(filter(None, [*blocks, footer])) + "\n"
         if len(text) <= LONGEST:
             return text
     return _cut(text)
 
 
-def _table(shown: Sequence[Row]) -> str:
-    columns = filled(shown) if shown else []
+def _table(shown: Sequence[Row], kinds: Sequence[Column]) -> str:
+    columns = filled(shown, kinds) if shown else []
     if not columns:
         return ""
     heads = [column.title for column in columns]
     rule = ["---" if column.is_text else "---:" for column in columns]
     body = [[_cell(column, row) for column in columns] for row in shown]
     return "\n".join(f"| {' | '.join(line)} |" for line in (heads, rule, *body))
+
+
+def _curves(drawn: Sequence[Curve]) -> str:
+    """Latency over size, folded away until somebody wants to see it."""
+    if not drawn:
+        return ""
+    text = html.escape("\n\n".join("\n".join(lines(curve)) for curve in drawn), quote=False)
+    return f"<details><summary>Latency over size</summary>\n\n<pre>\n{text}\n</pre>\n\n</details>"
 
 
 def _cell(column: Column, row: Row) -> str:

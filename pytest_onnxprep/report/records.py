@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_onnxprep.report.figures import number, one_line
+from pytest_onnxprep.report.resources import Resources, resources
 from pytest_onnxprep.spec.verdict import Verdict
 
 #: What one check found: the ``results`` entries of the JSON report.
 Record = Mapping[str, Any]
+
+#: Checks that may be asked for at several sizes, an item each.
+_SIZED = ("latency", "memory", "startup", "throughput")
 
 #: Worst first. A verdict this version does not know counts as an error: it is not known to be harmless.
 SEVERITY = tuple(v.value for v in (Verdict.ERROR, Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.SKIP, Verdict.PASS))
@@ -64,14 +68,19 @@ class Row:
     rtol: float | None = None
     p50_ms: float | None = None
     latency: Latency | None = None
+    #: time of the model for each second of what it is compared with, and the most it may be
+    ratio: float | None = None
+    ratio_limit: float | None = None
+    is_speedup: bool = False
+    resources: Resources = field(default_factory=Resources)
 
 
 def rows(records: Iterable[Record]) -> list[Row]:
     """Gather records into one row per test and variant, in order of first appearance."""
     groups: dict[tuple[str, str], list[Record]] = {}
-    for record, key in _keyed(list(records)):
+    for record, key in keyed(list(records)):
         groups.setdefault(key, []).append(record)
-    names = _short_names(dict.fromkeys(nodeid for nodeid, _ in groups))
+    names = short_names(dict.fromkeys(nodeid for nodeid, _ in groups))
     return [_row(nodeid, names[nodeid], variant, group) for (nodeid, variant), group in groups.items()]
 
 
@@ -103,6 +112,7 @@ def _row(nodeid: str, test: str, variant: str, group: list[Record]) -> Row:
     # Of several parity items the one that used most of its absolute tolerance is shown.
     parity = max(by_check.get("parity", [{}]), key=_used)
     timed = max(by_check.get("latency", [{}]), key=_share)
+    ratio, ratio_limit, is_speedup = _ratio(by_check.get("latency", []))
     return Row(
         nodeid=nodeid,
         test=test,
@@ -119,6 +129,10 @@ def _row(nodeid: str, test: str, variant: str, group: list[Record]) -> Row:
         rtol=number(parity.get("rtol")),
         p50_ms=number(timed.get("p50_ms")),
         latency=_latency(timed),
+        resources=resources(by_check),
+        ratio=ratio,
+        ratio_limit=ratio_limit,
+        is_speedup=is_speedup,
     )
 
 
@@ -160,6 +174,19 @@ def _latency(figures: Mapping[str, Any]) -> Latency | None:
     return None
 
 
+def _ratio(timed: list[Mapping[str, Any]]) -> tuple[float | None, float | None, bool]:
+    """The comparison with the least room, of all latency items and all their comparisons."""
+    found = [
+        (ratio, limit, one.get("requirement") == "min_speedup")
+        for figures in timed
+        for one in figures.get("comparisons") or ()
+        if isinstance(one, Mapping)
+        and (ratio := number(one.get("ratio"))) is not None
+        and (limit := number(one.get("ratio_limit")))
+    ]
+    return max(found, key=lambda one: one[0] / one[1], default=(None, None, False))
+
+
 def _notes(group: list[Record]) -> tuple[Note, ...]:
     """What did not pass and was not skipped; checks that stumble over the same thing share a note."""
     found: dict[tuple[str, str], dict[str, None]] = {}
@@ -175,17 +202,17 @@ def _notes(group: list[Record]) -> tuple[Note, ...]:
 # --- names -----------------------------------------------------------------------------------------------------------
 
 
-def _keyed(records: list[Record]) -> Iterable[tuple[Record, tuple[str, str]]]:
-    """Each record with (node id without variant and check, variant)."""
+def keyed(records: list[Record]) -> Iterable[tuple[Record, tuple[str, str]]]:
+    """Yield each record with (node id without variant and check, variant)."""
     split = [(record, *_split(record)) for record in records]
-    # The id of a latency item may go on after its check ("latency-batch8"), and so may the user's own parameters
-    # ("parity-resnet"). The parameters are those that another check of the same test has too.
+    # The id of an item at one of several sizes may go on after its check ("latency-batch8"), and so may the user's own
+    # parameters ("parity-resnet"). The parameters are those that another check of the same test has too.
     known: dict[tuple[str, str], set[str]] = {}
     for record, base, own, variant in split:
-        if record.get("check") != "latency":
+        if record.get("check") not in _SIZED:
             known.setdefault((base, variant), set()).add(own)
     for record, base, own, variant in split:
-        if record.get("check") == "latency":
+        if record.get("check") in _SIZED:
             own = _own_parameters(record, own, known.get((base, variant), set()))
         yield record, (f"{base}[{own}]" if own else base, variant)
 
@@ -224,7 +251,7 @@ def _own_parameters(record: Record, own: str, known: set[str]) -> str:
     return "-".join(part for part in own.split("-") if part not in sizes)
 
 
-def _short_names(nodeids: Iterable[str]) -> dict[str, str]:
+def short_names(nodeids: Iterable[str]) -> dict[str, str]:
     """The last part of each node id, with as many of the parts before it as tell it from the others."""
     # "::" inside the brackets belongs to a parameter.
     parts = {nodeid: _parts(nodeid) for nodeid in nodeids}

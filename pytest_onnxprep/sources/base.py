@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -42,11 +43,13 @@ class Source(ABC):
         framework: ``torch``, ``transformers``, ``keras``, ``tensorflow``, ``jax`` or ``onnx``.
         label: the model as a person would call it, for messages.
         model: the user's object, untouched.
+        compiles_each_size: whether a call at a new size costs a compilation, a hundred times the call itself.
     """
 
     framework: str
     label: str
     model: Any
+    compiles_each_size: bool = False
 
     @cached_property
     def memo(self) -> dict[str, Any]:
@@ -108,6 +111,11 @@ class Source(ABC):
     def belongings(self) -> list[Belonging]:
         """Snapshots of what an exporter could change besides `state`; see `custody.untouched`."""
         return []
+
+    @contextmanager
+    def limited_to(self, threads: int) -> Iterator[bool]:  # noqa: ARG002 - for those who can
+        """Let the framework compute with this many threads while it lasts; gives whether it does."""
+        yield False
 
     def mode_hint(self) -> str:
         """Why two calls might differ (``model is in train mode: ...``), or an empty string."""
