@@ -28,27 +28,34 @@ def run_parts(case: Case, run: Callable[[Case], CheckResult]) -> CheckResult:
     model = case.model
     assert isinstance(model, ComposedModel)
     figures: dict[str, Any] = {}
+    untold: CheckResult | None = None
     for name, part in model.parts.items():
         result = run(_part_case(case, name, part))
         figures[name] = _brief(result)
-        if result.verdict is not Verdict.PASS:
+        if result.verdict is Verdict.INCONCLUSIVE:
+            untold = untold or _told(model, name, result, figures)
+        elif result.verdict is not Verdict.PASS:
             return _told(model, name, result, figures)
     result = run(case)
     told = {**result.figures, "parts": figures, **_joints(model)}
-    if result.verdict is not Verdict.PASS:
-        return replace(result, figures=told)
+    if result.verdict is not Verdict.PASS or untold is not None:
+        return replace(result if result.verdict is not Verdict.PASS else untold or result, figures=told)
     held = ", ".join(f"{name} {found['examples']}" for name, found in figures.items())
     return replace(result, summary=f"{result.summary}; parts held to parity: {held} examples", figures=told)
 
 
 def _part_case(case: Case, name: str, part: OnnxModel) -> Case:
-    folder = case.replay_folder
+    folder, share = case.replay_folder, max(_SHARE, len(case.model.parts))
+    examples = max(_FEWEST, (case.request.max_examples or case.examples) // share)
+    request = _part_request(case, name)
+    if case.request.max_examples and not request.max_examples:
+        request = replace(request, max_examples=examples)
     return replace(
         case,
         model=part,
-        request=_part_request(case, name),
-        examples=max(_FEWEST, (case.request.max_examples or case.examples) // max(_SHARE, len(case.model.parts))),
-        max_s=case.max_s / max(_SHARE, len(case.model.parts)),
+        request=request,
+        examples=examples,
+        max_s=case.max_s / share,
         samples={},
         replay_folder=folder and folder.with_name(f"{folder.name}-{name}"),
         title=f"{case.title} {name}" if case.title else "",

@@ -10,7 +10,7 @@ import numpy as np
 
 from pytest_onnxprep.artifacts.onnx_model import OnnxModel
 from pytest_onnxprep.compose.probe import Passage, Recorder, Walk, dtype_name, observed_dims
-from pytest_onnxprep.errors import ContractViolation, ParityError, ReferenceRefused
+from pytest_onnxprep.errors import ContractViolation, ParityError, ReferenceRefused, SpecError, closest
 from pytest_onnxprep.fuzz.example import Example, Maker
 from pytest_onnxprep.runtime.session import TensorInfo, session_types
 from pytest_onnxprep.sources.base import Arrays
@@ -56,6 +56,12 @@ def read_joint(stage: LoadedStage, walks: list[Walk], dims: Mapping[str, Any]) -
     if not passages:
         raise ReferenceRefused(f"stage {stage.name!r} was not reached at any of the sizes tried")
     declared = stage.spec.specs or {}
+    for name in declared:
+        if name not in passages[0].inputs:
+            raise SpecError(
+                f"stage {stage.name!r}: inputs={{{name!r}: ...}} is not one of the inputs it is given: "
+                f"{', '.join(passages[0].inputs)}{closest(name, passages[0].inputs)}"
+            )
     seen = {name: [(p.sizes, p.inputs[name].shape) for p in passages] for name in passages[0].inputs}
     shapes = observed_dims(seen, dims)
     spec = {name: declared.get(name) or TensorSpec(_dtype(passages, name), shapes[name]) for name in seen}

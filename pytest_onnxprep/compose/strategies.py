@@ -66,7 +66,7 @@ def _bucketed(
         raise ExporterError("buckets= makes the files, and artifact= is one made elsewhere; give one of them")
     if isinstance(source, ComposedSource) or source.framework == "onnx":
         raise ExporterError(f"buckets= exports one model at several sizes; {source.label} cannot be exported so")
-    key = f"buckets {[dict(b) for b in buckets]} {signature.canonical()} {variant.id} {domains} {workshop.provider}"
+    key = f"buckets {[dict(b) for b in buckets]} {signature.canonical()} {variant} {domains} {workshop.provider}"
     if key not in source.memo:
         source.memo[key] = export_buckets(workshop, source, signature, variant, buckets, domains)
     model: OnnxModel = source.memo[key]

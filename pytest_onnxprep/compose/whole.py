@@ -102,7 +102,7 @@ def compose(
         OnnxPrepError: a part cannot be had, or its exporter does not take it.
     """
     memo = source.memo
-    key = f"composed {signature.canonical()} {variant.id} {sorted(variant.options)} {domains} {workshop.provider}"
+    key = f"composed {signature.canonical()} {variant} {domains} {workshop.provider}"
     made = memo.get(key)
     if made is None:
         try:
@@ -188,6 +188,8 @@ class _Assembly:
             exporter, opset = "none", None
         own = Variant(spec.exporter or exporter, spec.opset or opset, {**variant.options, **spec.options})
         exported = export_signature(joint, self.signature.dims)
+        if exporter == "none":  # the file keeps its names
+            exported = replace(exported, outputs=None)
         try:
             model = self.workshop.export(stage.source, exported, own, domains=domains, feeds=joint.traced)
         except Finding as finding:

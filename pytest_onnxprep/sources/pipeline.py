@@ -181,4 +181,9 @@ class PipelineSource(ComposedSource):
                     f"Pipeline(outputs=): no stage gives {name!r}{closest(name, values)} "
                     f"There are: {', '.join(values)}."
                 )
-        return {name.replace(".", "_") if name in values and "." in name else name: values[name] for name in wanted}
+        return {self._plain(name): values[name] for name in wanted}
+
+    def _plain(self, name: str) -> str:
+        """The name of an output that was chosen as ``stage.output``."""
+        stage, dot, output = name.partition(".")
+        return f"{stage}_{output}" if dot and stage in self.parts else name

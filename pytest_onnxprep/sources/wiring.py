@@ -140,6 +140,12 @@ class LoadedLoop:
         for _ in range(spec.max_steps):
             feeds = {**fixed, **state}
             order = self.body.spec.inputs or feeds
+            for name in order:
+                if name not in feeds:
+                    raise SourceError(
+                        f"loop {self.name!r}: the body takes {name!r}, which start does not give and takes= does not "
+                        f"map; there are: {', '.join(feeds)}"
+                    )
             feeds = {name: feeds[name] for name in order}
             outputs = call(self.body, feeds)
             for name, output in spec.collect.items():
