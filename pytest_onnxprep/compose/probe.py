@@ -68,6 +68,9 @@ class Recorder:
             ReferenceRefused: a part does not take what it is given.
             SourceError: a joint to which nobody gives what it takes.
         """
+        # A part has the dims of the whole in its own order, and a key holds sizes without their names.
+        sizes = {name: example.sizes[name] for name in self.signature.dims}
+        example = Example(sizes, example.recipes, example.seed)
         kept = self._kept.get(example.key)
         if kept is not None:
             return kept

@@ -376,3 +376,135 @@ def test_a_pipeline_has_no_file_of_its_own(story):
     )
 
     assert outcome.verdict("export") == "pass", outcome.text
+
+
+DETECTOR = """
+class Detector(nn.Module):
+    def __init__(self, offset=0.0):
+        super().__init__()
+        torch.manual_seed(5)
+        self.conv, self.offset = nn.Conv2d(3, 6, 3, 4, 1), offset
+    def forward(self, image):
+        found = self.conv(image).flatten(2).transpose(1, 2)[0]
+        corner = found[:, :2] * 10 + self.offset
+        return {"boxes": torch.cat([corner, corner + 6 + found[:, 2:4].abs()], 1), "scores": found[:, 4:].sigmoid()}
+
+def best(boxes, scores):
+    order = np.argsort(-scores.max(-1), kind="stable")[:5]
+    return {"boxes": boxes[order], "scores": scores.max(-1)[order], "labels": scores.argmax(-1)[order]}
+
+class Whole(nn.Module):
+    def __init__(self, offset):
+        super().__init__()
+        self.detector = Detector(offset)
+    def forward(self, image):
+        found = self.detector(image)
+        score, label = found["scores"].max(-1)
+        score, order = score.topk(5)
+        return {"boxes": found["boxes"][order], "scores": score, "labels": label[order]}
+
+FAST = {"inputs": {"image": TensorSpec("float32", "1, 3, h, w", low=0, high=1)}, "dims": {"h": (12, 24), "w": (12, 24)},
+        "exporter": "torchscript", "opset": 17}
+def detector(offset):
+    return Pipeline([lambda: Detector().eval(), Stage(best, export=False)], reference=lambda: Whole(offset).eval())
+"""
+
+
+def test_detections_are_compared_by_what_is_found(story):
+    """Boxes that moved by a pixel fall below the overlap asked for; the tensors' own order is not asked about."""
+    outcome = story(
+        DETECTOR
+        + dedent(
+            """
+            @onnx_export(detector(0.0), **FAST)
+            @parity(metrics={"iou": 0.99})
+            def test_sound(onnx_model): ...
+
+            @onnx_export(detector(1.0), **FAST)
+            @parity(metrics={"iou": 0.99})
+            def test_moved(onnx_model): ...
+            """
+        ),
+        "-m",
+        "parity",
+    )
+
+    found = {name.partition("[")[0]: record for name, record in outcome.records.items()}
+    assert found["test_sound"]["verdict"] == "pass", outcome.text
+    assert found["test_sound"]["figures"]["metrics"]["iou"] > 0.99
+    assert found["test_moved"]["verdict"] == "fail"
+    assert "'boxes': iou 0." in found["test_moved"]["summary"]
+    assert "the pipeline is not its reference" in found["test_moved"]["summary"]
+
+
+TOWERS = """
+class Tower(nn.Module):
+    def __init__(self, seed):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.fc = nn.Linear(4, 3)
+    def forward(self, x):
+        return torch.nn.functional.normalize(self.fc(x), dim=-1)
+
+class Both(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.left, self.right = Tower(1), Tower(2)
+    def forward(self, picture, text):
+        return self.left(picture) @ self.right(text).T
+
+def similarity(a, b): return a @ b.T
+
+def towers(left, right):
+    return Pipeline([
+        Stage(lambda: Tower(1).eval(), name="left", takes={"x": left}, outputs=["a"]),
+        Stage(lambda: Tower(2).eval(), name="right", takes={"x": right}, outputs=["b"]),
+        Stage(similarity, export=False, takes=["left.a", "right.b"]),
+    ], reference=lambda: Both().eval())
+
+FAST = {"inputs": {"picture": "float32[n, 4]", "text": "float32[m, 4]"}, "exporter": "torchscript", "opset": 17}
+"""
+
+
+def test_joints_that_were_swapped_are_found_by_the_reference(story):
+    """Two inputs of one dtype and shape fit either way; only the undivided model knows which is which."""
+    outcome = story(
+        TOWERS
+        + dedent(
+            """
+            @onnx_export(towers("picture", "text"), **FAST)
+            @parity()
+            def test_sound(onnx_model):
+                assert list(onnx_model.signature.inputs) == ["picture", "text"]
+
+            @onnx_export(towers("text", "picture"), **FAST)
+            @parity()
+            def test_swapped(onnx_model): ...
+            """
+        ),
+    )
+
+    found = {name: record["verdict"] for name, record in outcome.records.items()}
+    assert found["test_sound[torchscript-opset17-parity]"] == "pass", outcome.text
+    assert found["test_swapped[torchscript-opset17-parity]"] == "fail"
+    assert "the pipeline is not its reference" in outcome.text
+
+
+def test_files_made_elsewhere_are_stages(story):
+    """An ONNX file takes part as it is, beside a stage that is exported."""
+    outcome = story(
+        PARTS
+        + dedent(
+            """
+            def test_x(onnx_exporter):
+                made = onnx_exporter(build_backbone, **FAST)
+                whole = lambda: nn.Sequential(build_backbone(), build_head())
+                pipeline = Pipeline([str(made.path), build_head], reference=whole)
+                whole = onnx_exporter(pipeline, **FAST)
+                assert assert_parity(whole, max_examples=8).figures["parts"]["head"]["verdict"] == "pass"
+                assert measure_latency(whole, max_time_s=0.05).figures["p50_ms"] > 0
+            """
+        )
+    )
+
+    outcome.result.assert_outcomes(passed=1)
