@@ -147,7 +147,7 @@ class ComposedModel(OnnxModel):
     def _has_no(self, what: str, attribute: str) -> OnnxPrepError:
         first = next(iter(self.parts), "")
         return OnnxPrepError(
-            f"a {self.composition.kind} has no {what} of its own; its parts have: "
+            f"a {self.composition.kind} has no {what} of its own, which this takes; its parts have: "
             f"onnx_model.stages[{first!r}].{attribute} (parts: {', '.join(self.parts)})"
         )
 
@@ -193,12 +193,37 @@ class ComposedModel(OnnxModel):
         """Names of the answer."""
         return list(self.signature.outputs or {})
 
+    def describe(self) -> DescribedParts:
+        """What the files hold, part by part: print it, or take ``to_json()``."""
+        return DescribedParts({name: _described(part) for name, part in self.parts.items()})
+
     def explain(self, feeds: Arrays, expected: Arrays) -> Explanation:
         """Why the whole fails where every part passes."""
         return self.composition.explain(self, feeds, expected)
 
     def __repr__(self) -> str:
         return f"ComposedModel({self.source.label}, {self.variant.id}, {', '.join(self.parts)})"
+
+
+class DescribedParts:
+    """The descriptions of several files."""
+
+    def __init__(self, parts: Mapping[str, Any]) -> None:
+        self.parts = parts
+
+    def to_json(self) -> dict[str, Any]:
+        """Part -> its description."""
+        return {name: part.to_json() if hasattr(part, "to_json") else part for name, part in self.parts.items()}
+
+    def __str__(self) -> str:
+        return "\n\n".join(f"{name}\n{part}" for name, part in self.parts.items())
+
+
+def _described(part: OnnxModel) -> Any:
+    describe = getattr(part, "describe", None)
+    if describe is not None:
+        return describe()
+    return {"opset": part.opset, "nodes": part.node_count, "operators": dict(part.operators.most_common())}
 
 
 class _DoubleParts:

@@ -92,7 +92,9 @@ def _told(model: ComposedModel, name: str, result: CheckResult, figures: Mapping
     """A part's failure, as the whole's."""
     what = {"pipeline": "stage", "ensemble": "member"}.get(model.composition.kind, "bucket")
     summary = f"{what} {name!r}: {result.summary}"
-    details = f"{what} {name!r} of {model.source.label}\n{result.message}"
+    # What fails are a part's inputs: they are no samples of the whole.
+    lines = [line for line in result.message.splitlines() if not line.startswith("  pin it ") or what == "bucket"]
+    details = "\n".join([f"{what} {name!r} of {model.source.label}", *lines])
     return replace(
         result,
         summary=summary,
