@@ -16,6 +16,7 @@ from pytest_onnxprep.compare.conditioning import Cause
 from pytest_onnxprep.compare.elementwise import Difference
 from pytest_onnxprep.compare.metrics import sqnr_db
 from pytest_onnxprep.compare.replay import write_replay
+from pytest_onnxprep.compare.tasks import TASK_METRICS
 from pytest_onnxprep.exporters.narrowing import breached, words
 from pytest_onnxprep.localise.result import Localisation
 from pytest_onnxprep.localise.run import localise
@@ -118,6 +119,9 @@ def _difference(run: ParityRun, failure: Failure, worst: Difference) -> tuple[st
     if worst.matches:
         miss = failure.comparison.misses[0]
         summary = f"{miss.output!r}: {miss.metric} {miss.value:.4g} is below {miss.minimum:g}, at {_sizes(failure)}"
+        if miss.metric in TASK_METRICS:
+            shapes = [list(side[miss.output].shape) for side in (failure.expected, run.model.run(failure.feeds))]
+            return summary, [*rows, ("found", f"{miss.output}: framework {shapes[0]}   ONNX Runtime {shapes[1]}")]
         return summary, [*rows, ("max |error|", f"{worst.max_abs:.6g}")]
     if worst.index is None:
         if failure.ruling is not None and worst.max_abs:

@@ -82,10 +82,17 @@ class Buckets:
     def sizes_of(self, feeds: Feeds) -> dict[str, int]:
         """The named dims, as the shapes of the inputs have them."""
         sizes: dict[str, int] = {}
+        sums: list[tuple[DimExpr, int]] = []
         for name, spec in self._signature.inputs.items():
             for dim, size in zip(spec.shape, feeds[name].shape, strict=True):
                 if isinstance(dim.node, str):
                     sizes.setdefault(dim.node, size)
+                elif isinstance(dim.node, tuple) and dim.node[0] == "+":
+                    sums.append((dim, size))
+        for dim, size in sums:  # ``past + seq`` gives the one that stands nowhere alone
+            missing = [name for name in dim.names if name not in sizes]
+            if len(missing) == 1:
+                sizes[missing[0]] = size - dim.evaluate({**sizes, missing[0]: 0})
         return sizes
 
     def choose(self, sizes: Sizes) -> str:

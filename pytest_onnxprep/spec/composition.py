@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from pytest_onnxprep.spec.check_requests import read_parity
 from pytest_onnxprep.spec.errors import SpecError, closest
 from pytest_onnxprep.spec.tensor import TensorSpec, parse_tensor_spec
 
@@ -52,6 +53,10 @@ class Stage:
         object.__setattr__(self, "inputs", _read_specs(self.name, self.inputs))
         object.__setattr__(self, "outputs", _read_names(self.name, "outputs", self.outputs))
         object.__setattr__(self, "takes", _read_takes(self.name, self.takes))
+        try:
+            read_parity(**self.parity)
+        except (SpecError, TypeError) as error:
+            raise SpecError(f"stage {self.name!r}: parity: {error}") from None
 
     @property
     def specs(self) -> dict[str, TensorSpec] | None:

@@ -32,6 +32,8 @@ def test_names_come_from_the_sources():
         (lambda: Stage(build_net, name="a.b"), "name must be text without dots"),
         (lambda: Stage(build_net, takes=3), "takes must"),
         (lambda: Stage(build_net, inputs={"x": "float33[b]"}), "stage 'net': inputs"),
+        (lambda: Stage(build_net, parity={"tolerance": 1}), "stage 'net': parity: .*unexpected keyword"),
+        (lambda: Stage(build_net, parity={"atol": -1}), "stage 'net': parity: atol must be"),
         (lambda: Stage(build_net, export="no"), "export must be True or False"),
         (lambda: Loop(build_net, start=1, feedback={}, max_steps=2), "start must be"),
         (lambda: Loop(build_net, start=build_net, feedback=1, max_steps=2), "feedback must map"),
