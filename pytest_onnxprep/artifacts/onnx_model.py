@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,8 +32,11 @@ class OnnxModel:
         variant: exporter, opset and options.
         provenance: JSON-able record of the export (versions, seconds, converter messages).
         source: the reference model.
+        parts: of a pipeline, an ensemble or a bucketed model, the files it consists of, by name; else empty.
         key: of the export in the cache; empty for a file made elsewhere, and for an export no other run can find.
     """
+
+    parts: Mapping[str, OnnxModel] = MappingProxyType({})
 
     def __init__(
         self,
@@ -72,7 +76,7 @@ class OnnxModel:
     @cached_property
     def session(self) -> Any:
         """An ``onnxruntime.InferenceSession`` with default optimisations."""
-        return make_session(self.path, provider=self.provider, custom_ops=self.custom_ops)
+        return self.open_session()
 
     @property
     def custom_ops(self) -> tuple[str, ...]:
@@ -118,6 +122,21 @@ class OnnxModel:
     def output_names(self) -> list[str]:
         """Names of the graph's outputs, in order."""
         return [value.name for value in self.graph_proto.graph.output]
+
+    def open_session(self, *, provider: str | None = None, threads: int | None = None) -> Any:
+        """A new session, for what is to be timed.
+
+        Args:
+            provider: execution provider; None is the one this model was made for.
+            threads: threads of the intra-op pool; None is ONNX Runtime's default.
+        """
+        return make_session(self.path, provider=provider or self.provider, threads=threads, custom_ops=self.custom_ops)
+
+    def in_double(self) -> Any:
+        """What computes the outputs in float64: ``.run(feeds)``, None where that cannot be done."""
+        from pytest_onnxprep.runtime.double_graph import DoubleGraph
+
+        return DoubleGraph(self.path)
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Run the file on ONNX Runtime: input name -> array in, output name -> array out."""

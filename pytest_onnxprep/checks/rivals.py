@@ -94,7 +94,7 @@ def compare(case: Case, comparison: Comparison, feeds: Mapping[str, Any], sessio
 def save(case: Case, session: Any, at: str, figures: Mapping[str, Any]) -> Path | None:
     """Make the model a baseline where that is asked for."""
     rivals: Rivals | None = case.rivals
-    if rivals is None or rivals.save is None:
+    if rivals is None or rivals.save is None or case.model.parts:  # a baseline is one file
         return None
     kept = {name: figures.get(name) for name in ("min_ms", "p50_ms", "p95_ms", "mean_ms", "n", "threads", "provider")}
     return baselines.save(

@@ -14,6 +14,7 @@ import pytest
 from pytest_onnxprep.artifacts.onnx_model import OnnxModel
 from pytest_onnxprep.artifacts.store import Store
 from pytest_onnxprep.checks.prepare import build_signature, example_feeds, load_samples
+from pytest_onnxprep.compose import strategies as compose
 from pytest_onnxprep.errors import ExporterError, SourceError, own_frames_hidden
 from pytest_onnxprep.exporters.workshop import Workshop
 from pytest_onnxprep.plugin.keys import ENGINE
@@ -33,7 +34,7 @@ class Prepared:
 
     def __init__(self, source: Source, request: ExportRequest, base: Path) -> None:
         self.source = source
-        self.signature: Signature = build_signature(source, request)
+        self.signature: Signature = request.strategy.signature(build_signature(source, request))
         self.samples = load_samples(request.samples, self.signature, base)
         self.feeds = example_feeds(request)
 
@@ -71,12 +72,14 @@ class Engine:
         a bug could bake in the branch that hides it.
         """
         export = functools.partial(
-            self.workshop.export,
+            compose.export,
+            self.workshop,
             prepared.source,
             prepared.signature,
             variant,
             domains=request.domains,
             artifact=_artifact(request, base),
+            buckets=request.strategy.buckets,
         )
         try:
             return export(feeds=prepared.feeds)

@@ -23,7 +23,11 @@ _LOADERS = {
     "tflite": ("pytest_onnxprep.sources.tflite_file", "load", "tensorflow"),
     "jax": ("pytest_onnxprep.sources.jax_function", "load", "jax"),
     "onnx": ("pytest_onnxprep.sources.onnx_file", "OnnxFileSource", ""),
+    "pipeline": ("pytest_onnxprep.sources.pipeline", "PipelineSource", ""),
+    "ensemble": ("pytest_onnxprep.sources.ensemble", "EnsembleSource", ""),
 }
+#: Sources made of sources, which look for files where the whole was looked for.
+_COMPOSED = ("pipeline", "ensemble")
 
 
 def load_source(value: Any, *, base: Path | None = None) -> Source:
@@ -42,7 +46,7 @@ def load_source(value: Any, *, base: Path | None = None) -> Source:
     if isinstance(value, (str, os.PathLike)):
         value, part = _with_part(value, base)
         if part:
-            return _make("tensorflow", value.with_name(f"{value.name}#{part}"))
+            return _make("tensorflow", value.with_name(f"{value.name}#{part}"), base)
     framework = framework_of(value)
     if framework is None and isinstance(value, Path):
         raise SourceError(f"source {str(value)!r} is no model file that is known here; accepted: {ACCEPTED}")
@@ -61,7 +65,7 @@ def load_source(value: Any, *, base: Path | None = None) -> Source:
             )
     if framework is None:
         raise SourceError(f"source {value!r} ({type(value).__qualname__}) is no model; accepted: {ACCEPTED}")
-    return _make(framework, value)
+    return _make(framework, value, base)
 
 
 def describe(factory: Callable[..., Any]) -> str:
@@ -72,10 +76,11 @@ def describe(factory: Callable[..., Any]) -> str:
     return f"{name} ({Path(code.co_filename).name}:{code.co_firstlineno})" if code else name
 
 
-def _make(framework: str, value: Any) -> Source:
+def _make(framework: str, value: Any, base: Path | None) -> Source:
     module, function, extra = _LOADERS[framework]
     try:
-        source: Source = getattr(importlib.import_module(module), function)(value)
+        load = getattr(importlib.import_module(module), function)
+        source: Source = load(value, base) if framework in _COMPOSED else load(value)
     except OnnxPrepError:
         raise
     except ImportError as error:

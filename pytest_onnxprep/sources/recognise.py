@@ -10,6 +10,8 @@ from typing import Any
 
 #: framework -> the classes (module, name) that mark its models. First match wins.
 _CLASSES: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
+    ("pipeline", (("pytest_onnxprep.spec.composition", "Pipeline"),)),
+    ("ensemble", (("pytest_onnxprep.spec.composition", "Ensemble"),)),
     ("transformers", (("transformers.modeling_utils", "PreTrainedModel"),)),
     ("keras", (("keras.src.models.model", "Model"),)),  # on its torch backend they are torch modules as well
     ("torch", (("torch.nn.modules.module", "Module"), ("torch.export.exported_program", "ExportedProgram"))),
@@ -56,8 +58,8 @@ _SUFFIXES = {
 ACCEPTED = (
     "a zero-argument factory, a torch.nn.Module or ExportedProgram, a TorchScript or .pt2 file, a Transformers model "
     "or its folder, a Keras 3 model or a .keras/.h5 file, a tf.function with an input signature, a SavedModel folder, "
-    "a .tflite file, a function made by jax.jit or whose "
-    "code uses jax, a Flax nnx module, a Flax linen pair (module, variables), an Equinox module, an .onnx file"
+    "a .tflite file, a function made by jax.jit or whose code uses jax, a Flax nnx module, a Flax linen pair (module, "
+    "variables), an Equinox module, an .onnx file, a Pipeline or Ensemble of these"
 )
 
 
