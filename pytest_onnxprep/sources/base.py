@@ -13,6 +13,7 @@ import numpy as np
 from pytest_onnxprep.errors import SourceError, closest
 from pytest_onnxprep.sources.source_code import Digest
 from pytest_onnxprep.sources.trace import DEFAULT, Limits, Trace
+from pytest_onnxprep.spec.dims import Dim
 from pytest_onnxprep.spec.signature import Signature
 
 if TYPE_CHECKING:
@@ -56,6 +57,10 @@ class Source(ABC):
     def derived_signature(self) -> Signature | None:
         """The signature the model itself knows, or None where the user has to write ``inputs=``."""
         return None
+
+    def signature_for(self, dims: Mapping[str, Dim]) -> Signature | None:  # noqa: ARG002 - for those who look at it
+        """The derived signature, where the dims the user named may choose among several."""
+        return self.derived_signature()
 
     def unsuited(self) -> Mapping[str, str]:
         """Exporters that take this framework but not this very model: name -> why."""

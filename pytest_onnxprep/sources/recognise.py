@@ -10,7 +10,13 @@ from typing import Any
 
 #: framework -> the classes (module, name) that mark its models. First match wins.
 _CLASSES: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
-    ("transformers", (("transformers.modeling_utils", "PreTrainedModel"),)),
+    (
+        "transformers",
+        (
+            ("transformers.modeling_utils", "PreTrainedModel"),
+            ("transformers.configuration_utils", "PreTrainedConfig"),
+        ),
+    ),
     ("torch", (("torch.nn.modules.module", "Module"),)),
     ("keras", (("keras.src.models.model", "Model"),)),
     (
@@ -52,7 +58,7 @@ _LATER = {
 }
 
 ACCEPTED = (
-    "a zero-argument factory, a torch.nn.Module, a Transformers model or its folder, a Keras 3 model or a "
+    "a zero-argument factory, a torch.nn.Module, a Transformers model, its folder or its config, a Keras 3 model or a "
     ".keras/.h5 file, a tf.function with an input signature, a SavedModel folder, a function made by jax.jit or whose "
     "code uses jax, a Flax nnx module, a Flax linen pair (module, variables), an Equinox module, an .onnx file"
 )
@@ -124,6 +130,8 @@ def framework_of_path(path: Path) -> str | None:
         return "onnx"
     if suffix in (".keras", ".h5"):
         return "keras"
+    if path.name == "config.json":
+        return "transformers"
     if path.is_dir():
         if (path / "saved_model.pb").exists():
             return "tensorflow"
