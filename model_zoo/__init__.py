@@ -11,8 +11,10 @@ are downloaded. The Transformers models are that library's own classes, Apache-2
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from model_zoo.jax_models import build_attention, build_eqx_gru, build_nnx_cnn
@@ -63,7 +65,7 @@ from model_zoo.transformers_models import (
     build_whisper,
 )
 
-__all__ = ["MODELS", "ZooModel", "get"]
+__all__ = ["MODELS", "ZooModel", "get", "suites_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,3 +252,16 @@ def get(name: str) -> ZooModel:
         return MODELS[name]
     except KeyError:
         raise KeyError(f"no model {name!r} in the zoo; there are: {', '.join(sorted(MODELS))}") from None
+
+
+def suites_of(name: str) -> list[Path]:
+    """Return the suite files that test the model called `name`, relative to the repository.
+
+    Args:
+        name: A key of `MODELS`.
+    """
+    model = get(name)
+    root = Path(__file__).parent.parent
+    factory = re.compile(rf"\b{model.build.__name__}\b")
+    files = sorted((root / "suites" / model.framework).glob("test_*.py"))
+    return [file.relative_to(root) for file in files if factory.search(file.read_text(encoding="utf-8"))]

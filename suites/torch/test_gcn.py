@@ -26,7 +26,7 @@ def graph(dims, rng):
 )
 @parity(atol=1e-5, rtol=1e-4)
 @latency_budget(p95_ms=2, at={"nodes": 16, "edges": 48})
-@size_budget(mb=0.03)
+@size_budget(mb=0.08)
 def test_gcn(onnx_model):
     import numpy as np
 

@@ -13,7 +13,7 @@ from pytest_onnxprep import TensorSpec, latency_budget, onnx_export, parity, siz
 )
 @parity(atol=1e-5, rtol=1e-4)
 @latency_budget(p95_ms=3, at={"batch": 1, "time": 48})
-@size_budget(mb=0.08)
+@size_budget(mb=0.1)
 def test_tcn(onnx_model):
     import numpy as np
 
