@@ -31,8 +31,7 @@ suites-quick: $(STAMP)
 # Packages that fight with the main environment's, in one of their own; see constraints-domain.txt.
 suites-domain: $(DOMAIN)/.installed
 	mkdir -p build
-	$(DOMAIN)/bin/python -m pytest suites/domain/ -c suites/domain/pytest.ini --rootdir . \
-		--onnxprep-json build/onnxprep-domain.json
+	$(DOMAIN)/bin/python -m pytest suites/domain/ --onnxprep-json build/onnxprep-domain.json
 
 $(DOMAIN)/.installed: pyproject.toml constraints.txt constraints-domain.txt
 	$(PYTHON) -m venv $(DOMAIN)

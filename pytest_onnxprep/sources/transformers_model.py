@@ -114,21 +114,20 @@ class TransformersSource(TorchSource):
         past = {name: tensor for name, tensor in tensors.items() if is_past(name)}
         if past:
             plain["past_key_values"] = gather(past)
-        said = plain.get("encoder_outputs", past.get("past_key_values.0.encoder.key"))
-        if said is not None:
-            plain["encoder_outputs"] = self._encoder_outputs(said, given="encoder_outputs" in plain)
-        return self.model(**plain, **self.flags(), return_dict=True)
-
-    def _encoder_outputs(self, said: Any, *, given: bool) -> Any:
-        """What the encoder said; where only its keys and values are there, an empty stand-in of its length.
-
-        A decoder with the cross-attention's cache reads nothing of the encoder's output but how long it is.
-        """
+        said = plain.get("encoder_outputs")
+        if said is None:
+            key = past.get("past_key_values.0.encoder.key")
+            if key is None:
+                return self._call(plain)
+            # A decoder with the cross-attention's cache reads nothing of what the encoder said but how long it is.
+            said = key.new_zeros((key.shape[0], key.shape[2], 1))
         from transformers.modeling_outputs import BaseModelOutput
 
-        if not given:
-            said = said.new_zeros((said.shape[0], said.shape[2], 1))
-        return BaseModelOutput(last_hidden_state=said)
+        outputs = self._call(plain | {"encoder_outputs": BaseModelOutput(last_hidden_state=said)})
+        return {name: value for name, value in outputs.items() if name != "encoder_last_hidden_state"}
+
+    def _call(self, arguments: Mapping[str, Any]) -> Any:
+        return self.model(**arguments, **self.flags(), return_dict=True)
 
     def flags(self) -> dict[str, bool]:
         """What to tell the model beside its inputs."""
