@@ -198,7 +198,7 @@ class Arbiter:
 
     def _is_padding(self, feeds: Arrays, difference: Difference, reference: np.ndarray, value: np.ndarray) -> bool:
         """Whether the outputs differ only where they stand for padding."""
-        hidden = [is_hidden(feeds[name], reference.shape) for name in self._masks]
+        hidden = [is_hidden(feeds[name], reference.shape, difference.output) for name in self._masks]
         if not hidden or not np.any(hidden):
             return False
         return not bool(np.any(_wrong(difference, reference, value) & ~np.logical_or.reduce(hidden)))

@@ -27,7 +27,7 @@ def build_signature(source: Source, request: ExportRequest) -> Signature:
     """
     if request.inputs is not None:
         return Signature(request.inputs, request.outputs, request.dims, request.generate)
-    derived = source.derived_signature()
+    derived = source.signature_for(request.dims)
     if derived is None:
         raise SourceError(
             f"{source.label} does not say what it takes{_declared(source)}: write inputs={{name: 'dtype[dims]'}} in "

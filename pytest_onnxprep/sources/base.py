@@ -14,6 +14,7 @@ import numpy as np
 from pytest_onnxprep.errors import SourceError, closest
 from pytest_onnxprep.sources.source_code import Digest
 from pytest_onnxprep.sources.trace import DEFAULT, Limits, Trace
+from pytest_onnxprep.spec.dims import Dim
 from pytest_onnxprep.spec.signature import Signature
 
 if TYPE_CHECKING:
@@ -63,6 +64,10 @@ class Source(ABC):
     def takes(self) -> str:
         """What a call of the model takes, as far as it says so; for messages."""
         return ""
+
+    def signature_for(self, dims: Mapping[str, Dim]) -> Signature | None:  # noqa: ARG002 - for those who look at it
+        """The derived signature, where the dims the user named may choose among several."""
+        return self.derived_signature()
 
     def unsuited(self) -> Mapping[str, str]:
         """Exporters that take this framework but not this very model: name -> why."""

@@ -12,7 +12,13 @@ from typing import Any
 _CLASSES: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
     ("pipeline", (("pytest_onnxprep.spec.composition", "Pipeline"),)),
     ("ensemble", (("pytest_onnxprep.spec.composition", "Ensemble"),)),
-    ("transformers", (("transformers.modeling_utils", "PreTrainedModel"),)),
+    (
+        "transformers",
+        (
+            ("transformers.modeling_utils", "PreTrainedModel"),
+            ("transformers.configuration_utils", "PreTrainedConfig"),
+        ),
+    ),
     ("keras", (("keras.src.models.model", "Model"),)),  # on its torch backend they are torch modules as well
     ("torch", (("torch.nn.modules.module", "Module"), ("torch.export.exported_program", "ExportedProgram"))),
     (
@@ -56,10 +62,10 @@ _SUFFIXES = {
 }
 
 ACCEPTED = (
-    "a zero-argument factory, a torch.nn.Module or ExportedProgram, a TorchScript or .pt2 file, a Transformers model "
-    "or its folder, a Keras 3 model or a .keras/.h5 file, a tf.function with an input signature, a SavedModel folder, "
-    "a .tflite file, a function made by jax.jit or whose code uses jax, a Flax nnx module, a Flax linen pair (module, "
-    "variables), an Equinox module, an .onnx file, a Pipeline or Ensemble of these"
+    "a zero-argument factory, a torch.nn.Module or ExportedProgram, a TorchScript or .pt2 file, a Transformers model, "
+    "its folder or its config, a Keras 3 model or a .keras/.h5 file, a tf.function with an input signature, a "
+    "SavedModel folder, a .tflite file, a function made by jax.jit or whose code uses jax, a Flax nnx module, a Flax "
+    "linen pair (module, variables), an Equinox module, an .onnx file, a Pipeline or Ensemble of these"
 )
 
 
@@ -125,6 +131,8 @@ def _top(dotted: Any) -> str:
 
 def framework_of_path(path: Path) -> str | None:
     """The framework of a file or folder, by suffix or content."""
+    if path.name == "config.json":
+        return "transformers"
     if path.suffix.lower() in _SUFFIXES and not path.is_dir():
         return _SUFFIXES[path.suffix.lower()]
     if path.is_dir():
