@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pytest_onnxprep.api import assert_parity as assert_parity
     from pytest_onnxprep.api import measure_latency as measure_latency
+    from pytest_onnxprep.artifacts.metadata import write_metadata as write_metadata
     from pytest_onnxprep.artifacts.onnx_model import OnnxModel as OnnxModel
     from pytest_onnxprep.errors import ContractViolation as ContractViolation
     from pytest_onnxprep.errors import ExportFailed as ExportFailed
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pytest_onnxprep.marks import onnx_export as onnx_export
     from pytest_onnxprep.marks import parity as parity
     from pytest_onnxprep.marks import size_budget as size_budget
+    from pytest_onnxprep.spec.description import ModelDescription as ModelDescription
     from pytest_onnxprep.spec.dims import Dim as Dim
     from pytest_onnxprep.spec.signature import Signature as Signature
     from pytest_onnxprep.spec.tensor import TensorSpec as TensorSpec
@@ -33,6 +35,7 @@ __version__ = "0.1.0"
 
 _WHERE = {
     "Dim": "spec.dims",
+    "ModelDescription": "spec.description",
     "Signature": "spec.signature",
     "TensorSpec": "spec.tensor",
     "Tolerance": "spec.tolerance",
@@ -43,6 +46,7 @@ _WHERE = {
     "OnnxModel": "artifacts.onnx_model",
     "assert_parity": "api",
     "measure_latency": "api",
+    "write_metadata": "artifacts.metadata",
     "ContractViolation": "errors",
     "ExportFailed": "errors",
     "Finding": "errors",

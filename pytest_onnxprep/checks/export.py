@@ -14,6 +14,7 @@ def run(case: Case) -> CheckResult:
     """Describe the exported file."""
     model = case.model
     seconds = model.provenance.get("export_s")
+    description = model.describe()
     figures = {
         "export_s": seconds,
         "cached": model.cached,
@@ -22,6 +23,7 @@ def run(case: Case) -> CheckResult:
         "opset": model.opset,
         "operators": dict(model.operators.most_common()),
         "path": str(model.path),
+        "description": description.to_json(),
     }
     if not model.provenance.get("cacheable", True):
         figures["cacheable"] = False
@@ -31,4 +33,4 @@ def run(case: Case) -> CheckResult:
         summary += (
             "; exported anew in every run: the model holds something that cannot be described (an open file, a socket)"
         )
-    return CheckResult(Verdict.PASS, summary, figures)
+    return CheckResult(Verdict.PASS, summary, figures, sections=(("the ONNX file", str(description)),))

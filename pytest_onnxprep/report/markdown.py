@@ -6,12 +6,14 @@ import html
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from pytest_onnxprep.report.columns import Column, counts, filled, legend
 from pytest_onnxprep.report.environment import header_line
 from pytest_onnxprep.report.files import write_text
 from pytest_onnxprep.report.records import SEVERITY, Note, Record, Row, rows
+from pytest_onnxprep.spec.description import ModelDescription
 
 #: GitHub refuses comments of more than 65 536 characters.
 LONGEST = 60_000
@@ -36,8 +38,9 @@ def markdown(found: Sequence[Row], environment: Mapping[str, Any]) -> str:
         return f"### ONNX models\n\n{_NOTHING}\n\n{footer}\n"
     title = f"### ONNX models: {counts([row.verdict for row in found], SEVERITY)}"
     failures = "\n".join(_note(row, note) for row in found for note in row.notes)
-    for shown in (found, [row for row in found if row.verdict != "pass"]):
-        blocks = [title, _table(shown), _left_out(len(found) - len(shown)), _prose(legend(shown)), failures]
+    wrong = [row for row in found if row.verdict != "pass"]
+    for shown, inside in ((found, _files(found)), (found, ""), (wrong, "")):
+        blocks = [title, _table(shown), _left_out(len(found) - len(shown)), _prose(legend(shown)), failures, inside]
         text = "\n\n".join(filter(None, [*blocks, footer])) + "\n"
         if len(text) <= LONGEST:
             return text
@@ -65,6 +68,21 @@ def _note(row: Row, note: Note) -> str:
     sign = _SIGNS.get(note.verdict, "❓")
     where = _code(f"{row.test} {row.variant}")
     return f"- {sign} {where} {_prose(', '.join(note.checks))}: {_prose(note.summary)}"
+
+
+def _files(shown: Sequence[Row]) -> str:
+    """What the files hold, folded away."""
+    blocks = []
+    for row in shown:
+        if row.description is None:
+            continue
+        with suppress(KeyError, TypeError, ValueError):  # of another version of this plugin
+            text = str(ModelDescription.from_json(row.description))
+            fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+            blocks.append(f"{_code(f'{row.test} {row.variant}')}\n\n{fence}text\n{text}\n{fence}")
+    if not blocks:
+        return ""
+    return "\n\n".join(["<details><summary>What the files hold</summary>", *blocks, "</details>"])
 
 
 def _left_out(number: int) -> str:

@@ -64,6 +64,8 @@ class Row:
     rtol: float | None = None
     p50_ms: float | None = None
     latency: Latency | None = None
+    #: of the file, as `ModelDescription.to_json` gives it
+    description: Mapping[str, Any] | None = None
 
 
 def rows(records: Iterable[Record]) -> list[Row]:
@@ -119,6 +121,7 @@ def _row(nodeid: str, test: str, variant: str, group: list[Record]) -> Row:
         rtol=number(parity.get("rtol")),
         p50_ms=number(timed.get("p50_ms")),
         latency=_latency(timed),
+        description=next((one["description"] for one in export if isinstance(one.get("description"), Mapping)), None),
     )
 
 
