@@ -62,15 +62,29 @@ class OnnxModel:
 
     @cached_property
     def proto(self) -> Any:
-        """The whole ``onnx.ModelProto``, external data included."""
+        """The whole ``onnx.ModelProto``, external data included; of a large model `graph_proto` is meant."""
         import onnx
 
         return onnx.load(str(self.path))
 
     @cached_property
     def session(self) -> Any:
-        """An ``onnxruntime.InferenceSession`` with default optimisations."""
-        return make_session(self.path, provider=self.provider)
+        """An ``onnxruntime.InferenceSession`` with default optimisations.
+
+        That of a large model takes no memory of its own: see `pytest_onnxprep.artifacts.shared_weights`.
+        """
+        from pytest_onnxprep.artifacts.shared_weights import shared_weights
+
+        large = self.is_large
+        weights = shared_weights(self.path, self.graph_proto, self.source) if large and self.provider is None else None
+        return make_session(self.path, provider=self.provider, lean=large, weights=weights)
+
+    @cached_property
+    def is_large(self) -> bool:
+        """Whether the external data is too much to be held in memory twice."""
+        from pytest_onnxprep.sources.onnx_file import is_large
+
+        return is_large(self.files[1:])
 
     @cached_property
     def opset(self) -> int:

@@ -15,7 +15,7 @@ from pytest_onnxprep.artifacts.onnx_model import DEFAULT_DOMAINS, all_nodes, ops
 from pytest_onnxprep.errors import ContractViolation, ExportFailed
 from pytest_onnxprep.runtime.session import make_session, session_types
 from pytest_onnxprep.sources.load import one_line
-from pytest_onnxprep.sources.onnx_file import external_files
+from pytest_onnxprep.sources.onnx_file import external_files, is_large
 from pytest_onnxprep.spec.signature import Signature
 from pytest_onnxprep.spec.tensor import TensorSpec
 
@@ -45,10 +45,10 @@ def check_contract(
         ContractViolation: it is valid, but not what was declared; the message lists every breach.
     """
     proto = _read(path)
-    external_files(path)  # a file that points out of its folder is refused before anybody follows it
+    large = is_large(external_files(path))  # a file that points out of its folder is refused before anybody follows it
     _check_operators(proto)
     _check_validity(path)
-    inputs, outputs = _load(path, provider)
+    inputs, outputs = _load(path, provider, lean=large)
     breaches = [
         *_opset_breach(proto, opset),
         *_domain_breaches(proto, domains),
@@ -109,9 +109,9 @@ def _check_validity(path: Path) -> None:
         ) from error
 
 
-def _load(path: Path, provider: str | None) -> tuple[Any, Any]:
+def _load(path: Path, provider: str | None, *, lean: bool) -> tuple[Any, Any]:
     try:
-        return session_types(make_session(path, provider=provider))
+        return session_types(make_session(path, provider=provider, lean=lean))
     except Exception as error:
         if type(error).__module__.startswith("pytest_onnxprep"):
             raise

@@ -92,6 +92,10 @@ class Workshop:
         return made
 
     def _remember(self, key: str, made: OnnxModel | Finding) -> None:
+        if isinstance(made, OnnxModel) and made.is_large:  # of large models only the variants of one are kept
+            for old, other in list(self._made.items()):
+                if isinstance(other, OnnxModel) and other.is_large and other.source is not made.source:
+                    del self._made[old]
         self._made[key] = made
         while len(self._made) > _KEPT:
             del self._made[next(iter(self._made))]

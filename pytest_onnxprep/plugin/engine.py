@@ -26,6 +26,8 @@ from pytest_onnxprep.spec.variant import Variant
 
 #: Sources kept alive. The items of a test stand side by side, so a few are enough, and memory stays bounded.
 _KEPT_SOURCES = 3
+#: Weights from which on a source is kept alone.
+_LARGE_BYTES = 1_000_000_000
 
 
 class Prepared:
@@ -59,7 +61,8 @@ class Engine:
         if kept is None or kept[0] is not value:
             kept = (value, load_source(value, base=base))
         self._sources[id(value)] = kept
-        while len(self._sources) > _KEPT_SOURCES:
+        large = sum(array.nbytes for _, array in kept[1].held_weights()) > _LARGE_BYTES
+        while len(self._sources) > (1 if large else _KEPT_SOURCES):
             self._sources.popitem(last=False)
         return kept[1]
 

@@ -105,6 +105,10 @@ class Source(ABC):
         """The model in float64, for its own rounding error; None where the framework offers no such thing."""
         return None
 
+    def held_weights(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Weights that lie on the CPU as they are, without a copy: name and array; none where there is no such view."""
+        return iter(())
+
     def belongings(self) -> list[Belonging]:
         """Snapshots of what an exporter could change besides `state`; see `custody.untouched`."""
         return []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,9 @@ from pytest_onnxprep.spec.shape import DimExpr, parse_dim
 from pytest_onnxprep.spec.signature import Signature
 from pytest_onnxprep.spec.tensor import TensorSpec
 
+#: External data from which on memory counts: it is then mapped from the file, and never held twice.
+LARGE_BYTES = 1_000_000_000
+
 
 class OnnxFileSource(Source):
     """Runs the file on ONNX Runtime's CPU provider with graph optimisation off: as close to the file as can be."""
@@ -23,7 +26,7 @@ class OnnxFileSource(Source):
     framework = "onnx"
 
     def __init__(self, path: Path) -> None:
-        external_files(path)  # before ONNX Runtime follows where the file points
+        self._large = is_large(external_files(path))  # read before ONNX Runtime follows where the file points
         self.model = path
         self.label = f"{path.name} (ONNX file)"
         self._session: Any = None
@@ -35,7 +38,7 @@ class OnnxFileSource(Source):
             from pytest_onnxprep.runtime.session import make_session
 
             try:
-                self._session = make_session(self.model, optimized=False)
+                self._session = make_session(self.model, optimized=False, lean=self._large)
             except Exception as error:
                 raise SourceError(
                     f"source {str(self.model)!r} cannot be loaded by ONNX Runtime: {error}; "
@@ -122,6 +125,11 @@ def external_files(path: Path) -> set[Path]:
                     )
                 found.add(target)
     return found
+
+
+def is_large(files: Iterable[Path]) -> bool:
+    """Whether external data is too much to be held in memory twice."""
+    return sum(file.stat().st_size for file in files if file.is_file()) >= LARGE_BYTES
 
 
 def _tensors(proto: Any) -> Iterator[Any]:
