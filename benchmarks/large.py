@@ -66,9 +66,9 @@ def measure() -> list[Result]:
             f"{ratio:.2f} times, {', '.join(f'{check} {verdict}' for check, verdict in verdicts.items())}",
             ratio <= LIMIT and passed,
             rows,
-            "Twelve linear layers of 7000 by 7000 in float32. Peak is the resident set (`VmHWM`) of a fresh process that "
-            "also builds the model; it counts pages mapped from the file. Seconds without building the model for the "
-            "bare exporter, all of pytest for the plugin.",
+            "Twelve linear layers of 7000 by 7000 in float32. Peak is the resident set (`VmHWM`) of a fresh process "
+            "that also builds the model; it counts pages mapped from the file. Seconds without building the model for "
+            "the bare exporter, all of pytest for the plugin.",
         )
     ]
 

@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from pytest_onnxprep.artifacts.onnx_model import DEFAULT_DOMAINS, OnnxModel, all_nodes, tensor_bytes
+from pytest_onnxprep.sources.onnx_guard import without_weights
 from pytest_onnxprep.spec.description import Coverage, ModelDescription, TensorDescription, Weights
 
 #: Initializers that are listed by name.
 _LARGEST = 5
-#: Initializers above this are no sizes.
-_SMALL_BYTES = 4096
 
 
 def describe(model: OnnxModel) -> ModelDescription:
@@ -78,7 +77,7 @@ def _coverage(proto: Any) -> Coverage:
 
     problem = ""
     try:
-        graph = onnx.shape_inference.infer_shapes(_without_weights(proto), data_prop=True).graph
+        graph = onnx.shape_inference.infer_shapes(without_weights(proto), data_prop=True).graph
     except Exception as error:
         problem = " ".join(str(error).split())[:200]
         graph = proto.graph
@@ -88,27 +87,6 @@ def _coverage(proto: Any) -> Coverage:
     shapes = [kind.tensor_type.shape for kind in types if kind.tensor_type.HasField("shape")]
     sized = sum(all(dim.HasField("dim_value") or dim.dim_param for dim in shape.dim) for shape in shapes)
     return Coverage(len(names), len(types), len(shapes), sized, problem)
-
-
-def _without_weights(proto: Any) -> Any:
-    """A copy in which large initializers are declared only; small ones may be sizes, which inference computes with."""
-    import onnx
-
-    copied = onnx.ModelProto(ir_version=proto.ir_version)
-    copied.opset_import.extend(proto.opset_import)
-    copied.functions.extend(proto.functions)
-    graph = copied.graph
-    graph.name = proto.graph.name
-    for field in ("node", "input", "output", "value_info"):
-        getattr(graph, field).extend(getattr(proto.graph, field))
-    for tensor in proto.graph.initializer:
-        if tensor_bytes(tensor) <= _SMALL_BYTES and not tensor.external_data:
-            graph.initializer.append(tensor)
-            continue
-        bare = graph.initializer.add(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
-        bare.data_location = onnx.TensorProto.EXTERNAL
-        bare.external_data.add(key="location", value="left out")
-    return copied
 
 
 def _of_value(value: Any) -> TensorDescription:

@@ -25,6 +25,8 @@ from pytest_onnxprep.fuzz.example import Maker
 from pytest_onnxprep.runtime.session import provider_name
 from pytest_onnxprep.sources.base import Source
 from pytest_onnxprep.sources.custody import Custody, untouched
+from pytest_onnxprep.sources.onnx_file import guarded_files
+from pytest_onnxprep.sources.onnx_guard import read_model
 from pytest_onnxprep.spec.signature import Signature
 from pytest_onnxprep.spec.variant import Variant
 
@@ -146,11 +148,21 @@ class Workshop:
         self, source: Source, signature: Signature, variant: Variant, domains: tuple[str, ...], path: Path
     ) -> OnnxModel:
         """Take a file made elsewhere: same contract, no naming of dims, no copy."""
+        _guard(path)
         natural = list(trace_run(source, signature, _example(signature)))
         named = _with_own_outputs(signature, natural, path)
         check_contract(path, named, opset=variant.opset, domains=domains or None, provider=self.provider)
         provenance = {"source": source.label, "exporter": "none", "file": str(path), "outputs": natural}
         return OnnxModel(path, named, source, variant, provenance, provider=self.provider)
+
+
+def _guard(path: Path) -> None:
+    """Look at a file made elsewhere before onnx and ONNX Runtime act on what it says."""
+    try:
+        read_model(path)
+    except SourceError:
+        return  # a file that cannot be read is the model's failure: the contract check says so
+    guarded_files(path)
 
 
 def _with_own_outputs(signature: Signature, natural: list[str], path: Path) -> Signature:

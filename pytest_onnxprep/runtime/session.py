@@ -76,7 +76,10 @@ def make_session(
     for name, value in zip(weights or {}, values, strict=True):
         options.add_initializer(name, value)
     session = onnxruntime.InferenceSession(
-        str(path), sess_options=options, providers=[wanted] if wanted == CPU else [wanted, CPU]
+        str(path),
+        sess_options=options,
+        providers=[wanted] if wanted == CPU else [wanted, CPU],
+        enable_fallback=int(wanted != CPU),  # to the CPU from the CPU: the same error a second time, and a banner
     )
     session.onnxprep_weights = (weights, values)  # must outlive the session, which only points to them
     if wanted not in session.get_providers():  # ONNX Runtime falls back to the CPU with a warning only

@@ -11,6 +11,7 @@ from typing import Any
 from pytest_onnxprep.errors import ReferenceRefused, SourceError, SpecError
 from pytest_onnxprep.sources.base import Arrays, Double, Feeds, Source, name_outputs
 from pytest_onnxprep.sources.load import one_line
+from pytest_onnxprep.sources.onnx_guard import check_untrusted, read_model
 from pytest_onnxprep.sources.source_code import Digest
 from pytest_onnxprep.spec.shape import DimExpr, parse_dim
 from pytest_onnxprep.spec.signature import Signature
@@ -26,7 +27,7 @@ class OnnxFileSource(Source):
     framework = "onnx"
 
     def __init__(self, path: Path) -> None:
-        self._large = is_large(external_files(path))  # read before ONNX Runtime follows where the file points
+        self._large = is_large(guarded_files(path))  # read before ONNX Runtime follows where the file points
         self.model = path
         self.label = f"{path.name} (ONNX file)"
         self._session: Any = None
@@ -50,7 +51,10 @@ class OnnxFileSource(Source):
         """Names, dtypes and dims as the file declares them; unnamed dynamic dims are called ``<input>_dim<axis>``."""
         from pytest_onnxprep.runtime.session import session_types
 
-        inputs, _ = session_types(self.session)
+        try:
+            inputs, _ = session_types(self.session)
+        except UnicodeDecodeError as error:
+            raise SourceError(f"{str(self.model)!r} is refused: it holds names that are no UTF-8 text") from error
         specs = {}
         for name, dtype, shape in inputs:
             dims = tuple(
@@ -106,15 +110,32 @@ def external_files(path: Path) -> set[Path]:
     Raises:
         SourceError: the file is not ONNX, or refers to data outside its folder.
     """
-    import onnx
+    return _external_files(path, read_model(path))
 
+
+def guarded_files(path: Path) -> set[Path]:
+    """Likewise of a file made elsewhere, which is looked at before anybody acts on what it says.
+
+    Raises:
+        SourceError: it is not ONNX, refers to data outside its folder, is damaged, or asks for the absurd.
+    """
+    proto = read_model(path)
     try:
-        proto = onnx.load(str(path), load_external_data=False)
-    except Exception as error:
-        raise SourceError(f"{str(path)!r} is not a readable ONNX file: {one_line(error)}") from error
+        found = _external_files(path, proto)
+    except (UnicodeDecodeError, RecursionError, ValueError):  # told by the check, in words; ValueError: a null byte
+        found = set()
+        check_untrusted(path, proto)
+        raise SourceError(
+            f"{str(path)!r} is refused: it names its external data in no way a path can be named"
+        ) from None
+    check_untrusted(path, proto)
+    return found
+
+
+def _external_files(path: Path, proto: Any) -> set[Path]:
     found: set[Path] = set()
     folder = path.parent.resolve()
-    for tensor in _tensors(proto):
+    for tensor in tensors_of(proto):
         for entry in tensor.external_data:
             if entry.key == "location":
                 target = (folder / entry.value).resolve()
@@ -132,7 +153,7 @@ def is_large(files: Iterable[Path]) -> bool:
     return sum(file.stat().st_size for file in files if file.is_file()) >= LARGE_BYTES
 
 
-def _tensors(proto: Any) -> Iterator[Any]:
+def tensors_of(proto: Any) -> Iterator[Any]:
     """Every tensor a model holds, wherever data may be kept outside the file."""
     yield from _of_graph(proto.graph)
     for function in proto.functions:
