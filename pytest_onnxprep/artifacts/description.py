@@ -77,7 +77,7 @@ def _coverage(proto: Any) -> Coverage:
 
     problem = ""
     try:
-        graph = onnx.shape_inference.infer_shapes(without_weights(proto), data_prop=True).graph
+        graph = onnx.shape_inference.infer_shapes(without_weights(proto)).graph
     except Exception as error:
         problem = " ".join(str(error).split())[:200]
         graph = proto.graph

@@ -11,7 +11,7 @@ from typing import Any
 from pytest_onnxprep.errors import ReferenceRefused, SourceError, SpecError
 from pytest_onnxprep.sources.base import Arrays, Double, Feeds, Source, name_outputs
 from pytest_onnxprep.sources.load import one_line
-from pytest_onnxprep.sources.onnx_guard import check_untrusted, read_model
+from pytest_onnxprep.sources.onnx_guard import check_names, check_untrusted, read_model
 from pytest_onnxprep.sources.source_code import Digest
 from pytest_onnxprep.spec.shape import DimExpr, parse_dim
 from pytest_onnxprep.spec.signature import Signature
@@ -53,7 +53,7 @@ class OnnxFileSource(Source):
 
         try:
             inputs, _ = session_types(self.session)
-        except UnicodeDecodeError as error:
+        except UnicodeDecodeError as error:  # in a type that is no tensor's
             raise SourceError(f"{str(self.model)!r} is refused: it holds names that are no UTF-8 text") from error
         specs = {}
         for name, dtype, shape in inputs:
@@ -120,14 +120,11 @@ def guarded_files(path: Path) -> set[Path]:
         SourceError: it is not ONNX, refers to data outside its folder, is damaged, or asks for the absurd.
     """
     proto = read_model(path)
+    check_names(path, proto)
     try:
         found = _external_files(path, proto)
-    except (UnicodeDecodeError, RecursionError, ValueError):  # told by the check, in words; ValueError: a null byte
-        found = set()
-        check_untrusted(path, proto)
-        raise SourceError(
-            f"{str(path)!r} is refused: it names its external data in no way a path can be named"
-        ) from None
+    except ValueError as error:  # a null byte
+        raise SourceError(f"{str(path)!r} is refused: it keeps data where no file can be: {error}") from error
     check_untrusted(path, proto)
     return found
 

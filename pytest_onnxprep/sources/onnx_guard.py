@@ -63,41 +63,46 @@ def read_model(path: Path) -> Any:
     return proto
 
 
+def check_names(path: Path, proto: Any) -> None:
+    """Refuse a file whose names are no text: protobuf hands those out as bytes, and whoever joins or prints them fails.
+
+    Raises:
+        SourceError: there is one.
+    """
+    if any(isinstance(text, bytes) for text in _texts(proto)):
+        raise SourceError(f"{str(path)!r} is refused: it holds names that are no UTF-8 text; the file is damaged")
+
+
 def check_untrusted(path: Path, proto: Any) -> None:
     """Refuse what is damaged or absurd in a file made elsewhere.
 
     Args:
-        path: the file; its external data is known to lie in its folder.
+        path: the file; its names are text, and its external data is known to lie in its folder.
         proto: its ``ModelProto`` without external data.
 
     Raises:
         SourceError: with what is wrong, and where.
     """
-    try:
-        problem = _problem(path, proto)
-    except UnicodeDecodeError:
-        problem = "it holds names that are no UTF-8 text; the file is damaged"
-    except RecursionError:
-        problem = "its graphs are nested too deeply"
+    from pytest_onnxprep.sources.onnx_file import tensors_of
+
+    folder = path.parent.resolve()
+    problems = (
+        f"tensor {tensor.name!r} {said}" for tensor in tensors_of(proto) if (said := _of_tensor(tensor, folder))
+    )
+    problem = next(problems, "") or _of_functions(proto) or _of_sizes(proto)
     if problem:
         raise SourceError(f"{str(path)!r} is refused: {problem}")
 
 
-def _problem(path: Path, proto: Any) -> str:
+def _texts(proto: Any) -> Iterator[Any]:
+    """Every name that the graph, its subgraphs and functions hold."""
     from pytest_onnxprep.sources.onnx_file import tensors_of
 
-    for _ in _texts(proto):  # reading decodes
-        pass
-    folder = path.parent.resolve()
-    for tensor in tensors_of(proto):
-        problem = _of_tensor(tensor, folder)
-        if problem:
-            return f"tensor {tensor.name!r} {problem}"
-    return _of_functions(proto) or _of_sizes(proto)
-
-
-def _texts(proto: Any) -> Iterator[str]:
-    """Every name that the graph, its subgraphs and functions hold."""
+    yield from (proto.producer_name, proto.producer_version)
+    yield from (entry.domain for entry in proto.opset_import)
+    for pair in (*proto.metadata_props, *(entry for tensor in tensors_of(proto) for entry in tensor.external_data)):
+        yield from (pair.key, pair.value)
+    yield from (text for function in proto.functions for text in (function.domain, function.name, *function.input))
     graphs, nodes = [proto.graph], [*(node for function in proto.functions for node in function.node)]
     while graphs or nodes:
         if graphs:
@@ -189,7 +194,8 @@ def _of_sizes(proto: Any) -> str:
 
     values = [*proto.graph.input, *proto.graph.output, *proto.graph.value_info]
     try:
-        inferred = onnx.shape_inference.infer_shapes(without_weights(proto), data_prop=True).graph
+        # Without data_prop, which computes with constants: one laid beside itself forty times would never end.
+        inferred = onnx.shape_inference.infer_shapes(without_weights(proto)).graph
         values += [*inferred.value_info, *inferred.output]
     except Exception:  # onnx.checker and ONNX Runtime say what is wrong
         inferred = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import random
 import resource
 import zipfile
@@ -10,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from pytest_onnxprep.errors import ExportFailed, OnnxPrepError, SourceError
+from pytest_onnxprep.errors import OnnxPrepError, SourceError
 from pytest_onnxprep.sources import onnx_guard
 from pytest_onnxprep.sources.load import load_source
 
@@ -102,10 +103,10 @@ def test_an_archive_is_no_onnx(tmp_path: Path) -> None:
         (put("location", "a\0b"), "is refused"),
         (put("offset", "99999999999999"), "wants 12 bytes from place 99999999999999 of 'w.bin', which has 12 bytes"),
         (put("offset", "-8"), "from place -8"),
-        (put("length", "888888888888"), "wants 0.889 TB from place 0"),
+        (put("length", "888888888888"), "wants 889 GB from place 0"),
         (put("length", "4"), r"declares [3], 12 bytes, and has 4 bytes in 'w.bin'"),
         (put("offset", "many"), "in words that are no numbers"),
-        (lambda tensor: tensor.dims.__setitem__(0, 2**40), "wants"),
+        (lambda tensor: tensor.dims.__setitem__(0, 2**40), "declares [1099511627776], 4.4 TB, and has 12 bytes"),
         (lambda tensor: tensor.dims.__setitem__(0, -3), "has a negative size: [-3]"),
     ],
 )
@@ -113,16 +114,12 @@ def test_external_data_that_is_not_there(tmp_path: Path, edit: Callable[[Any], N
     """Wherever the file points, nothing is read or allocated for it."""
     (tmp_path / "folder").mkdir()
     path = with_weight(tmp_path / "bad.onnx", edit)
-    if "declares" not in message and "TB" not in message and "wants" == message:
-        path = with_weight(tmp_path / "bad.onnx", lambda t: (edit(t), put("length", str(2**42))(t)))
 
     assert message in refusal(path)
 
 
 def test_a_pipe_is_not_read(tmp_path: Path) -> None:
     """Opening it would wait for ever."""
-    import os
-
     os.mkfifo(tmp_path / "pipe")
 
     assert "is no plain file" in refusal(with_weight(tmp_path / "bad.onnx", put("location", "pipe")))
@@ -132,7 +129,7 @@ def doubled(times: int) -> list[Any]:
     """A constant that is laid beside itself again and again."""
     names = [f"c{index}" for index in range(times + 1)]
     nodes = [helper.make_node("ConstantOfShape", ["size"], ["c0"])]
-    nodes += [helper.make_node("Concat", [a, a], [b], axis=0) for a, b in zip(names, names[1:], strict=False)]
+    nodes += [helper.make_node("Concat", [a, a], [b], axis=0) for a, b in itertools.pairwise(names)]
     nodes += [helper.make_node("ReduceSum", [names[-1]], ["s"], keepdims=0), helper.make_node("Add", ["x", "s"], ["y"])]
     return nodes
 
@@ -183,10 +180,11 @@ def calls(name: str, *called: str) -> Any:
     """A function that calls others one after the other."""
     names = [f"t{index}" for index in range(len(called) + 1)]
     nodes = [
-        helper.make_node(*(("Relu", [a], [b]) if other == "Relu" else (other, [a], [b])), domain="" if other == "Relu" else "mine")
+        helper.make_node(other, [a], [b], domain="" if other == "Relu" else "mine")
         for other, a, b in zip(called, names, names[1:], strict=False)
-    ]  # fmt: skip
-    return helper.make_function("mine", name, [names[0]], [names[-1]], nodes, [helper.make_opsetid("", 17), helper.make_opsetid("mine", 1)])  # fmt: skip
+    ]
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("mine", 1)]
+    return helper.make_function("mine", name, [names[0]], [names[-1]], nodes, opsets)
 
 
 def test_functions_that_multiply_are_refused(tmp_path: Path) -> None:
@@ -205,23 +203,24 @@ def test_a_function_that_calls_itself_is_refused(tmp_path: Path) -> None:
     assert "calls itself" in refusal(path)
 
 
-def nested(depth: int) -> Any:
-    """A branch in a branch in a branch."""
-    graph = helper.make_graph([helper.make_node("Neg", ["x"], ["o"])], "b", [], [value("o", FLOAT, None)])
-    for _ in range(depth):
-        node = helper.make_node("If", ["c"], ["o"], then_branch=graph, else_branch=graph.__class__())
-        node.attribute[1].g.name = "e"
-        graph = helper.make_graph([node], "b", [], [value("o", FLOAT, None)])
-    return graph
+def field(number: int, content: bytes) -> bytes:
+    """A protobuf field that holds a message or text."""
+    length, rest = bytearray(), len(content)
+    while rest > 127:
+        length.append(rest & 127 | 128)
+        rest >>= 7
+    return bytes((number << 3 | 2, *length, rest)) + content
 
 
 def test_deep_nesting_is_refused(tmp_path: Path) -> None:
-    """Protobuf itself draws the line."""
-    graph = nested(60)
-    node = helper.make_node("If", ["c"], ["y"], then_branch=graph, else_branch=nested(0))
-    inputs = [value("x", FLOAT, ["n"]), value("c", TensorProto.BOOL, [])]
+    """A branch in a branch in a branch, a thousand times: protobuf itself draws the line."""
+    graph = field(2, b"g")
+    for _ in range(1000):
+        graph = field(1, field(4, b"If") + field(5, field(1, b"then_branch") + field(6, graph)))
+    path = tmp_path / "deep.onnx"
+    path.write_bytes(b"\x08\x08" + field(7, graph))
 
-    assert "not a readable ONNX file" in refusal(saved(tmp_path / "deep.onnx", [node], inputs))
+    assert "not a readable ONNX file" in refusal(path)
 
 
 def test_a_file_beyond_protobuf_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,10 +232,14 @@ def test_a_file_beyond_protobuf_is_refused(tmp_path: Path, monkeypatch: pytest.M
 
 def test_names_that_are_no_text_are_refused(tmp_path: Path) -> None:
     """A flipped bit in a name is damage like any other."""
-    path = saved(tmp_path / "bad.onnx", [helper.make_node("Relu", ["x"], ["y"], name="QQQQ")])
-    path.write_bytes(path.read_bytes().replace(b"QQQQ", b"\xff\xfe\xfd\xfc"))
+    for path in (
+        saved(tmp_path / "name.onnx", [helper.make_node("Relu", ["x"], ["y"], name="QQQQ")]),
+        saved(tmp_path / "dim.onnx", inputs=[value("x", FLOAT, ["QQQQ", 3])]),
+        with_weight(tmp_path / "data.onnx", put("location", "QQQQ")),
+    ):
+        path.write_bytes(path.read_bytes().replace(b"QQQQ", b"\xff\xfe\xfd\xfc"))
 
-    assert "no UTF-8 text" in refusal(path)
+        assert "no UTF-8 text" in refusal(path)
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut"])
@@ -261,9 +264,7 @@ def test_a_sound_file_passes(tmp_path: Path) -> None:
     """With external data, with a function, with a large weight of its own."""
     load_source(str(with_weight(tmp_path / "a.onnx", lambda tensor: None))).derived_signature()
     big = numpy_helper.from_array(np.ones((3, 3000), np.float32), "w")
-    matmul = helper.make_node("MatMul", ["x", "w"], ["t"])
-    path = saved(tmp_path / "b.onnx", [matmul, helper.make_node("f", ["t"], ["y"], domain="mine")], None, [big], [calls("f", "Relu")])  # fmt: skip
-    source = load_source(str(path))
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["t"]), helper.make_node("f", ["t"], ["y"], domain="mine")]
+    path = saved(tmp_path / "b.onnx", nodes, None, [big], [calls("f", "Relu")])
 
-    assert source.derived_signature() is not None
-    assert ExportFailed is not None
+    assert str(load_source(str(path)).derived_signature().inputs["x"]) == "float32[n, 3]"  # type: ignore[union-attr]
