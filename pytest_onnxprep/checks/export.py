@@ -33,4 +33,6 @@ def run(case: Case) -> CheckResult:
         summary += (
             "; exported anew in every run: the model holds something that cannot be described (an open file, a socket)"
         )
+    if "not_isolated" in model.provenance and not model.cached:
+        summary += f"; not isolated: {model.provenance['not_isolated']}"
     return CheckResult(Verdict.PASS, summary, figures, sections=(("the ONNX file", str(description)),))

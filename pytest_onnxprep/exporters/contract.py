@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from pytest_onnxprep.artifacts.onnx_model import DEFAULT_DOMAINS, all_nodes, opset_of, qualified_name
-from pytest_onnxprep.errors import ContractViolation, ExportFailed, SourceError
+from pytest_onnxprep.errors import ContractViolation, ExportFailed, OnnxPrepError, SourceError
 from pytest_onnxprep.exporters.kernel_words import missing_kernel
+from pytest_onnxprep.runtime.isolation import prove
 from pytest_onnxprep.runtime.session import make_session, session_types
 from pytest_onnxprep.sources.load import one_line
 from pytest_onnxprep.sources.onnx_file import external_files, is_large
@@ -111,9 +112,10 @@ def _check_validity(path: Path) -> None:
 
 def _load(path: Path, proto: Any, provider: str | None, *, lean: bool) -> tuple[Any, Any]:
     try:
+        prove(path)
         return session_types(make_session(path, provider=provider, lean=lean))
     except Exception as error:
-        if type(error).__module__.startswith("pytest_onnxprep"):
+        if isinstance(error, OnnxPrepError):
             raise
         told = missing_kernel(error, proto)
         if told is not None:

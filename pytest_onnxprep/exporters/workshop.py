@@ -19,6 +19,7 @@ from pytest_onnxprep.exporters.chatter import Chatter, captured, tracer_warnings
 from pytest_onnxprep.exporters.contract import check_contract
 from pytest_onnxprep.exporters.export_key import export_key, installed, provers
 from pytest_onnxprep.exporters.failure import export_failed, reasons, sections
+from pytest_onnxprep.exporters.isolated import export_apart
 from pytest_onnxprep.exporters.job import ExportJob
 from pytest_onnxprep.exporters.naming import declare_dims
 from pytest_onnxprep.fuzz.example import Maker
@@ -202,7 +203,9 @@ def make_export(
     job = ExportJob(source, named, variant, feeds, path)
     info = catalog.find(variant.exporter or "none")
     started = time.perf_counter()
-    chatter = _run_exporter(info, job)
+    chatter = None if source.recipe is None else export_apart(job, source.recipe)
+    if chatter is None:
+        chatter = run_exporter(info, job)
     seconds = time.perf_counter() - started
     if not path.exists():
         raise ExportFailed.fail(f"{info.name} returned without writing a file", sections=sections(chatter))
@@ -241,7 +244,7 @@ def _example(signature: Signature) -> dict[str, np.ndarray]:
     return maker.feeds(maker.plain(signature.trace_sizes()))
 
 
-def _run_exporter(info: catalog.ExporterInfo, job: ExportJob) -> Chatter:
+def run_exporter(info: catalog.ExporterInfo, job: ExportJob) -> Chatter:
     """Run the exporter quietly, and leave the model as it was.
 
     Returns:

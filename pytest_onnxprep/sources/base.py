@@ -42,11 +42,13 @@ class Source(ABC):
         framework: ``torch``, ``transformers``, ``keras``, ``tensorflow``, ``jax`` or ``onnx``.
         label: the model as a person would call it, for messages.
         model: the user's object, untouched.
+        recipe: how another process gets the same model; None where nobody asked for it.
     """
 
     framework: str
     label: str
     model: Any
+    recipe: Any = None
 
     @cached_property
     def memo(self) -> dict[str, Any]:

@@ -36,9 +36,11 @@ class OnnxFileSource(Source):
     def session(self) -> Any:
         """The reference session, made on first use."""
         if self._session is None:
+            from pytest_onnxprep.runtime.isolation import prove
             from pytest_onnxprep.runtime.session import make_session
 
             try:
+                prove(self.model, optimized=False)
                 self._session = make_session(self.model, optimized=False, lean=self._large)
             except Exception as error:
                 raise SourceError(
