@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pytest_onnxprep.api import assert_parity as assert_parity
     from pytest_onnxprep.api import measure_latency as measure_latency
     from pytest_onnxprep.api import measure_memory as measure_memory
+    from pytest_onnxprep.artifacts.metadata import write_metadata as write_metadata
     from pytest_onnxprep.artifacts.onnx_model import OnnxModel as OnnxModel
     from pytest_onnxprep.compose.advisor import advise_buckets as advise_buckets
     from pytest_onnxprep.compose.buckets import BucketedModel as BucketedModel
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from pytest_onnxprep.spec.composition import Loop as Loop
     from pytest_onnxprep.spec.composition import Pipeline as Pipeline
     from pytest_onnxprep.spec.composition import Stage as Stage
+    from pytest_onnxprep.spec.description import ModelDescription as ModelDescription
     from pytest_onnxprep.spec.dims import Dim as Dim
     from pytest_onnxprep.spec.signature import Signature as Signature
     from pytest_onnxprep.spec.tensor import TensorSpec as TensorSpec
@@ -50,6 +52,7 @@ _WHERE = {
     "Loop": "spec.composition",
     "Pipeline": "spec.composition",
     "Stage": "spec.composition",
+    "ModelDescription": "spec.description",
     "Signature": "spec.signature",
     "TensorSpec": "spec.tensor",
     "Tolerance": "spec.tolerance",
@@ -66,6 +69,7 @@ _WHERE = {
     "assert_parity": "api",
     "measure_latency": "api",
     "measure_memory": "api",
+    "write_metadata": "artifacts.metadata",
     "ContractViolation": "errors",
     "ExportFailed": "errors",
     "Finding": "errors",

@@ -39,7 +39,7 @@ def export(job: ExportJob) -> None:
             output_names=job.output_names,
             dynamic_axes=axes,
             opset_version=job.variant.opset,
-            **({"training": torch.onnx.TrainingMode.PRESERVE} if _trains(job.source.model) else {}) | options,
+            **_defaults(job) | options,
         )
 
 
@@ -71,6 +71,17 @@ def _symbolics(job: ExportJob) -> Iterator[None]:
         with suppress(AttributeError, KeyError):  # torch keeps an empty entry, and fails over it at the next export
             for name in new:
                 del registry._registry[name]
+
+
+def _defaults(job: ExportJob) -> dict[str, Any]:
+    import torch
+
+    found: dict[str, Any] = {}
+    if _trains(job.source.model):
+        found["training"] = torch.onnx.TrainingMode.PRESERVE
+    if not job.signature.inputs:  # an output folded to a constant loses the name it was given
+        found["do_constant_folding"] = False
+    return found
 
 
 def _trains(module: Any) -> bool:

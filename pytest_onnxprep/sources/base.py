@@ -45,12 +45,14 @@ class Source(ABC):
         label: the model as a person would call it, for messages.
         model: the user's object, untouched.
         compiles_each_size: whether a call at a new size costs a compilation, a hundred times the call itself.
+        recipe: how another process gets the same model; None where nobody asked for it.
     """
 
     framework: str
     label: str
     model: Any
     compiles_each_size: bool = False
+    recipe: Any = None
 
     @cached_property
     def memo(self) -> dict[str, Any]:
@@ -120,6 +122,10 @@ class Source(ABC):
     def in_double(self, signature: Signature) -> Double | None:  # noqa: ARG002 - for those who can
         """The model in float64, for its own rounding error; None where the framework offers no such thing."""
         return None
+
+    def held_weights(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Weights that lie on the CPU as they are, without a copy: name and array; none where there is no such view."""
+        return iter(())
 
     def belongings(self) -> list[Belonging]:
         """Snapshots of what an exporter could change besides `state`; see `custody.untouched`."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import io
 import re
+import tempfile
 import warnings
 import zipfile
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -193,6 +193,14 @@ class TorchSource(Source):
                 if name in state:
                     buffer.copy_(from_numpy(state[name], buffer.device))
 
+    def held_weights(self) -> Iterator[tuple[str, np.ndarray]]:
+        """See `Source.held_weights`."""
+        for name, tensor in (*self.model.named_parameters(), *self.model.named_buffers()):
+            data = tensor.detach()
+            if data.device.type == "cpu" and data.is_contiguous():
+                with suppress(TypeError, RuntimeError):  # bfloat16, quantised, sparse
+                    yield name, data.numpy()
+
     def belongings(self) -> list[Belonging]:
         """Flags, attributes, hooks, parts and weights of every module, and torch's own switches."""
         from pytest_onnxprep.sources.torch_custody import belongings
@@ -302,15 +310,20 @@ def _script_digest(module: torch.jit.ScriptModule) -> str:
     """Code, weights and attributes of a ScriptModule, as its own archive holds them (without the debug records)."""
     import torch
 
-    archive = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that torch.jit is deprecated is between the user and torch
-        torch.jit.save(module, archive)
     digest = hashlib.blake2b(digest_size=20)
-    with zipfile.ZipFile(archive) as entries:
-        for name in sorted(entries.namelist()):
-            if not name.endswith((".debug_pkl", "serialization_id")):
-                # Scripting a class a second time gives it a numbered name.
-                content = re.sub(rb"___torch_mangle_\d+\.", b"", entries.read(name))
-                digest.update(re.sub(r"___torch_mangle_\d+\.?", "", name).encode() + content)
+    with tempfile.TemporaryDirectory(prefix="onnxprep-") as folder:  # in memory the weights would be held three times
+        archive = f"{folder}/module.pt"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that torch.jit is deprecated is between the user and torch
+            torch.jit.save(module, archive)
+        with zipfile.ZipFile(archive) as entries:
+            for name in sorted(entries.namelist()):
+                if name.endswith((".debug_pkl", "serialization_id")):
+                    continue
+                content = entries.read(name)
+                if name.endswith((".py", ".pkl")):  # scripting a class a second time gives it a numbered name
+                    content = re.sub(rb"___torch_mangle_\d+\.", b"", content)
+                plain = re.sub(r"___torch_mangle_\d+\.?", "", name).partition("/")[2]  # the first part is the file's
+                digest.update(plain.encode())
+                digest.update(content)
     return digest.hexdigest()
