@@ -30,6 +30,10 @@ class CacheError(OnnxPrepError):
     """The export cache cannot be written or read."""
 
 
+class BaselineError(OnnxPrepError):
+    """A baseline cannot be written, or what is there cannot be used."""
+
+
 class ReferenceRefused(Exception):
     """The framework itself refuses an input: a size or value outside what the model takes."""
 
@@ -110,6 +114,7 @@ def own_frames_hidden(function: Callable[P, R]) -> Callable[P, R]:
 
 
 __all__ = [
+    "BaselineError",
     "CacheError",
     "ContractViolation",
     "DoesNotFit",

@@ -15,9 +15,11 @@ import pytest
 from pytest_onnxprep.errors import ExporterError, SpecError
 from pytest_onnxprep.exporters import catalog
 from pytest_onnxprep.marks import CHECKS
+from pytest_onnxprep.plugin import expected_failures
 from pytest_onnxprep.plugin.infer import infer_framework
 from pytest_onnxprep.plugin.keys import BROKEN
 from pytest_onnxprep.plugin.option_checks import MADE_HERE, asked_for, mark_of
+from pytest_onnxprep.spec.comparison import wrong_rival
 from pytest_onnxprep.spec.export_request import ExportRequest
 from pytest_onnxprep.spec.variant import Variant
 
@@ -71,7 +73,7 @@ class CheckItem(pytest.Function):
         """See `pytest.Item.iter_markers_with_node`; the other checks' marks are left out."""
         others = _other_marks(self.cell)
         for node, mark in super().iter_markers_with_node(name):
-            if mark.name not in others:
+            if mark.name not in others and (mark.name != "xfail" or expected_failures.concerns(mark, self.cell)):
                 yield node, mark
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], *args: Any, **kwargs: Any) -> Any:
@@ -190,6 +192,12 @@ def _cells(metafunc: pytest.Metafunc) -> Iterator[Cell]:
     except SpecError as error:
         mark = "fits" if "fits" in requests and not export.targets else "onnx_export"
         raise BrokenMark(_located(metafunc, mark, str(error))) from None
+    latency = requests.get("latency_budget")
+    if latency is not None and latency.comparisons:
+        problem = wrong_rival(latency.comparisons, [variant.id for variant in variants])
+        if problem:
+            raise BrokenMark(_located(metafunc, "latency_budget", problem))
+        requests["latency_budget"] = replace(latency, variants=tuple(variants))
     for variant in variants:
         declared = _with_domains(export, variant, requests)
         for name, check in CHECKS.items():
@@ -233,6 +241,10 @@ def _read_marks(metafunc: pytest.Metafunc) -> dict[str, Any]:
         except TypeError as error:
             raise BrokenMark(_located(metafunc, name, f"{_plain(error)}; accepted: {_accepted(reader)}")) from None
     _check_dims(metafunc, requests)
+    try:
+        expected_failures.read(metafunc.definition.iter_markers("xfail"))
+    except SpecError as error:
+        raise BrokenMark(_located(metafunc, "xfail", str(error))) from None
     return requests
 
 

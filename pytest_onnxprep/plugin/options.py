@@ -26,6 +26,8 @@ OPTIONS: dict[str, tuple[str, str, str]] = {
     "cache": ("DIR", "keep exports here between runs", ".onnxprep/cache"),
     "provider": ("NAME", "execution provider of ONNX Runtime, such as cpu or cuda", ""),
     "target": ("FILE|NAME", "hold every model to a device profile, or to several with commas between them", ""),
+    "save-baseline": ("DIR", "save the models of latency items here, for --onnxprep-baseline to compare with", ""),
+    "baseline": ("DIR", "compare latency items that ask for max_regression with the models saved here", ""),
     "on-inconclusive": ("|".join(INCONCLUSIVE_MODES), "what a check that could not tell counts as", "pass"),
 }
 
@@ -34,8 +36,8 @@ MARKERS = (
     "export the model to ONNX and check the file against its declaration (pytest-onnxprep)",
     "parity(atol=None, rtol=None, *, max_examples, oracle, special_values, outputs, metrics, min_sqnr_db, min_top1): "
     "compare ONNX Runtime with the framework over fuzzed sizes and values (pytest-onnxprep)",
-    "latency_budget(p50_ms, p90_ms, p95_ms, p99_ms, mean_ms, *, at, threads=1, provider, max_time_s): "
-    "hold the latency of the ONNX model to a budget (pytest-onnxprep)",
+    "latency_budget(p50_ms, p90_ms, p95_ms, p99_ms, mean_ms, *, at, threads=1, provider, max_time_s, max_regression, "
+    "min_speedup, against): hold the latency of the ONNX model to a budget, or to another model's (pytest-onnxprep)",
     "size_budget(mb, weights_mb, nodes): hold the size of the ONNX file to a budget (pytest-onnxprep)",
     "operators(allowed, forbidden, opset_max, domains): "
     "hold the graph to the operators a target's runtime can run (pytest-onnxprep)",
@@ -78,6 +80,14 @@ def add_options(parser: pytest.Parser) -> None:
         help="one more item per variant: time by operator, node and layer, by ONNX Runtime's profiler",
     )
     parser.addini("onnxprep_profile", "same as --onnxprep-profile", type="bool", default=False)
+    group.addoption(
+        "--onnxprep-isolate",
+        dest="onnxprep_isolate",
+        action="store_true",
+        default=None,
+        help="export, and load ONNX files made elsewhere, in a child process: a crash fails one test, not the run",
+    )
+    parser.addini("onnxprep_isolate", "same as --onnxprep-isolate", type="bool", default=False)
 
 
 def option(config: pytest.Config, name: str) -> str:
@@ -106,6 +116,11 @@ def target_option(config: pytest.Config) -> tuple[str, ...]:
 def target_folders(config: pytest.Config, *beside: Path) -> tuple[Path, ...]:
     """Where the path of a profile may start."""
     return (*beside, config.invocation_params.dir, config.rootpath)
+
+
+def isolate(config: pytest.Config) -> bool:
+    """Whether exports and untrusted files go to a child process."""
+    return bool(config.getoption("onnxprep_isolate", default=None) or config.getini("onnxprep_isolate"))
 
 
 def check_options(config: pytest.Config) -> None:

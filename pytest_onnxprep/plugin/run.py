@@ -28,6 +28,7 @@ from pytest_onnxprep.plugin.items import CheckItem
 from pytest_onnxprep.plugin.keys import RESULT
 from pytest_onnxprep.plugin.option_checks import mark_of, module_of
 from pytest_onnxprep.plugin.options import effort, option
+from pytest_onnxprep.plugin.rivals import rivals_of
 from pytest_onnxprep.spec.verdict import CheckResult, Verdict
 
 #: Checks whose figures the other workers of xdist would change. Memory is not one of them.
@@ -88,10 +89,12 @@ def _check(item: CheckItem) -> CheckResult:
         max_s=max_s,
         all_corners=all_corners,
         samples=prepared.samples,
+        references=engine.references,
         replay_folder=engine.replays / _slug(item.nodeid),
         title=item.nodeid,
         work_folder=engine.replays.parent,
         timed=not os.environ.get("PYTEST_XDIST_WORKER"),
+        rivals=rivals_of(item, engine, prepared) if cell.check == "latency" else None,
     )
     if unmeasured:
         latency.run_once(case)
@@ -134,24 +137,25 @@ def _settle(item: CheckItem, result: CheckResult) -> None:
     if result.verdict is Verdict.FAIL:
         finding: type[Finding] = _room(item).FINDING
         raise finding(result)
-    if result.verdict is Verdict.SKIP:
-        raise pytest.skip.Exception(result.summary, _use_item_location=True)
     if result.verdict is Verdict.INCONCLUSIVE:
         mode = option(item.config, "on-inconclusive")
         if mode == "fail":
             raise Inconclusive(result)
         if mode == "skip":
             raise pytest.skip.Exception(f"inconclusive: {result.summary}", _use_item_location=True)
+    if result.verdict is Verdict.SKIP:
+        raise pytest.skip.Exception(result.summary, _use_item_location=True)
 
 
 def _unmeasured(item: CheckItem) -> str:
     """Why a timed item cannot be measured in this run, or an empty string."""
     check = item.cell.check
+    unsaved = "; no baseline is saved" if check == "latency" and option(item.config, "save-baseline") else ""
     if os.environ.get("PYTEST_XDIST_WORKER"):
         mark = mark_of(check) or CHECKS[check].mark
-        return f"not measured under xdist: run {check} items with -n0 (pytest -n0 -m {mark})"
+        return f"not measured under xdist: run {check} items with -n0 (pytest -n0 -m {mark}){unsaved}"
     if check == "latency" and item.config.getoption("benchmark_disable", default=False):
-        return "not measured: --benchmark-disable (the model was run once)"
+        return f"not measured: --benchmark-disable (the model was run once){unsaved}"
     return ""
 
 

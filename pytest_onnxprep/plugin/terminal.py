@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 def write_summary(reporter: TerminalReporter, config: pytest.Config) -> None:
     """Print a row per variant, then what failed or could not be told."""
     from pytest_onnxprep.report.assessment import assessment_lines
+    from pytest_onnxprep.report.curves import curves, lines
     from pytest_onnxprep.report.profile_table import TOP, profile_lines
     from pytest_onnxprep.report.records import rows
     from pytest_onnxprep.report.terminal import table
@@ -24,9 +25,12 @@ def write_summary(reporter: TerminalReporter, config: pytest.Config) -> None:
     width = reporter._tw.fullwidth
     top = 5 * TOP if config.get_verbosity() > 0 else TOP
     reporter.section("onnxprep", sep="=")
-    lines = [*table(rows(records), width), *assessment_lines(records, width), *profile_lines(records, width, top=top)]
-    for text, colour in lines:
+    shown = [*table(rows(records), width), *assessment_lines(records, width), *profile_lines(records, width, top=top)]
+    for text, colour in shown:
         reporter.write_line(text, **({colour: True} if colour else {}))
+    for curve in curves(records):
+        for line in ("", *lines(curve)):
+            reporter.write_line(line)
     problem = config.stash.get(REPORT_ERROR, "")
     if problem:
         reporter.write_line(f"ERROR: {problem}", red=True, bold=True)

@@ -40,6 +40,14 @@ def _latency(row: Row) -> str:
     return f"{name}{human(row.latency.value_ms)}{limit}"
 
 
+def _ratio(row: Row) -> str:
+    if not row.ratio or not row.ratio_limit:
+        return "-"
+    if row.is_speedup:
+        return f"x{1 / row.ratio:.3g}/{1 / row.ratio_limit:.3g}"
+    return f"{row.ratio:.3g}/{row.ratio_limit:.3g}"
+
+
 def _count(key: str) -> Callable[[Row], str]:
     def cell(row: Row) -> str:
         value = getattr(row, key)
@@ -58,6 +66,7 @@ COLUMNS = (
     Column("max_abs", "max error/tol", ("max error", "/tol"), _error),
     Column("p50_ms", "p50 ms", ("p50", "ms"), lambda row: human(row.p50_ms)),
     Column("latency", "p95/budget ms", ("p95 ms", "/budget"), _latency),
+    Column("ratio", "ratio/limit", ("ratio", "/limit"), _ratio),
     Column("verdict", "verdict", ("", "verdict"), lambda row: row.verdict, is_text=True),
 )
 
@@ -74,6 +83,10 @@ def legend(rows: Sequence[Row]) -> str:
         parts.append("* export made earlier, taken from the cache")
     if any(row.rtol for row in rows if row.max_abs is not None):
         parts.append("tol is atol, rtol x |expected| comes on top")
+    if any(row.ratio is not None and not row.is_speedup for row in rows):
+        parts.append("ratio is its time to the other model's, side by side")
+    if any(row.ratio is not None and row.is_speedup for row in rows):
+        parts.append("x is how many times as fast as the other model it is")
     return "; ".join(parts)
 
 

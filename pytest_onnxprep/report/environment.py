@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pytest_onnxprep.machine import governor, quota
+
 #: Distributions worth naming, each with those that provide the same import under another name.
 PACKAGES: dict[str, tuple[str, ...]] = {
     "torch": (),
@@ -71,8 +73,8 @@ def cpu(root: Path = Path("/")) -> dict[str, Any]:
         "model": model or platform.machine() or "unknown",
         "cores_logical": logical,
         "cores_usable": len(affinity(0)) if affinity else logical,
-        "quota": _quota(root),
-        "governor": _read(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor") or None,
+        "quota": quota(root),
+        "governor": governor(root),
         "flags": [flag for flag in CPU_FLAGS if flag in flags],
     }
 
@@ -135,36 +137,3 @@ def _read_fields(lines: Iterable[str], fields: dict[str, str]) -> bool:
         found = True
         fields.setdefault(key.strip(), value.strip())
     return found
-
-
-def _quota(root: Path) -> float | None:
-    """The tightest CPU limit of this process's cgroup and its parents, in cores; None without one."""
-    limits: list[float] = []
-    for line in _read(root / "proc/self/cgroup").splitlines():
-        _, controllers, path = (*line.split(":", 2), "", "")[:3]
-        mount = root / "sys/fs/cgroup"
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        # cgroup v2 has no controller names here; v1 mounts each controller in a folder of its own.
-        mounts = [mount / controllers, mount / "cpu"] if controllers else [mount, mount / "unified"]
-        folders = [Path(path.lstrip("/")), *Path(path.lstrip("/")).parents]
-        limits += [limit for base in mounts for folder in folders for limit in _limit(base / folder)]
-    return min(limits) if limits else None
-
-
-def _limit(folder: Path) -> list[float]:
-    text = _read(folder / "cpu.max")
-    if not text:
-        text = f"{_read(folder / 'cpu.cfs_quota_us')} {_read(folder / 'cpu.cfs_period_us')}"
-    try:
-        allowed, period = map(float, text.split())
-    except ValueError:  # "max 100000": no limit; or no such file
-        return []
-    return [round(allowed / period, 3)] if allowed > 0 and period > 0 else []
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
-        return ""

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from pytest_onnxprep.report.curves import curves
 from pytest_onnxprep.report.figures import plain
 from pytest_onnxprep.report.files import write_text
 from pytest_onnxprep.report.records import Record
@@ -22,11 +23,15 @@ def write_json(path: str | os.PathLike[str], records: Iterable[Record], environm
     Raises:
         OnnxPrepError: the file cannot be written.
     """
-    report = {
+    records = list(records)
+    report: dict[str, Any] = {
         "schema": SCHEMA,
         "environment": plain(environment),
         "results": [
             {str(key): plain(value, lossless=key == "figures") for key, value in record.items()} for record in records
         ],
     }
+    drawn = curves(records)
+    if drawn:
+        report["curves"] = plain([curve.to_json() for curve in drawn])
     write_text(path, json.dumps(report, indent=1, allow_nan=False) + "\n")

@@ -68,15 +68,21 @@ class Row:
     rtol: float | None = None
     p50_ms: float | None = None
     latency: Latency | None = None
+    #: time of the model for each second of what it is compared with, and the most it may be
+    ratio: float | None = None
+    ratio_limit: float | None = None
+    is_speedup: bool = False
     resources: Resources = field(default_factory=Resources)
+    #: of the file, as `ModelDescription.to_json` gives it
+    description: Mapping[str, Any] | None = None
 
 
 def rows(records: Iterable[Record]) -> list[Row]:
     """Gather records into one row per test and variant, in order of first appearance."""
     groups: dict[tuple[str, str], list[Record]] = {}
-    for record, key in _keyed(list(records)):
+    for record, key in keyed(list(records)):
         groups.setdefault(key, []).append(record)
-    names = _short_names(dict.fromkeys(nodeid for nodeid, _ in groups))
+    names = short_names(dict.fromkeys(nodeid for nodeid, _ in groups))
     return [_row(nodeid, names[nodeid], variant, group) for (nodeid, variant), group in groups.items()]
 
 
@@ -108,6 +114,7 @@ def _row(nodeid: str, test: str, variant: str, group: list[Record]) -> Row:
     # Of several parity items the one that used most of its absolute tolerance is shown.
     parity = max(by_check.get("parity", [{}]), key=_used)
     timed = max(by_check.get("latency", [{}]), key=_share)
+    ratio, ratio_limit, is_speedup = _ratio(by_check.get("latency", []))
     return Row(
         nodeid=nodeid,
         test=test,
@@ -125,6 +132,10 @@ def _row(nodeid: str, test: str, variant: str, group: list[Record]) -> Row:
         p50_ms=number(timed.get("p50_ms")),
         latency=_latency(timed),
         resources=resources(by_check),
+        ratio=ratio,
+        ratio_limit=ratio_limit,
+        is_speedup=is_speedup,
+        description=next((one["description"] for one in export if isinstance(one.get("description"), Mapping)), None),
     )
 
 
@@ -166,6 +177,19 @@ def _latency(figures: Mapping[str, Any]) -> Latency | None:
     return None
 
 
+def _ratio(timed: list[Mapping[str, Any]]) -> tuple[float | None, float | None, bool]:
+    """The comparison with the least room, of all latency items and all their comparisons."""
+    found = [
+        (ratio, limit, one.get("requirement") == "min_speedup")
+        for figures in timed
+        for one in figures.get("comparisons") or ()
+        if isinstance(one, Mapping)
+        and (ratio := number(one.get("ratio"))) is not None
+        and (limit := number(one.get("ratio_limit")))
+    ]
+    return max(found, key=lambda one: one[0] / one[1], default=(None, None, False))
+
+
 def _notes(group: list[Record]) -> tuple[Note, ...]:
     """What did not pass and was not skipped; checks that stumble over the same thing share a note."""
     found: dict[tuple[str, str], dict[str, None]] = {}
@@ -181,8 +205,8 @@ def _notes(group: list[Record]) -> tuple[Note, ...]:
 # --- names -----------------------------------------------------------------------------------------------------------
 
 
-def _keyed(records: list[Record]) -> Iterable[tuple[Record, tuple[str, str]]]:
-    """Each record with (node id without variant and check, variant)."""
+def keyed(records: list[Record]) -> Iterable[tuple[Record, tuple[str, str]]]:
+    """Yield each record with (node id without variant and check, variant)."""
     split = [(record, *_split(record)) for record in records]
     # The id of an item at one of several sizes may go on after its check ("latency-batch8"), and so may the user's own
     # parameters ("parity-resnet"). The parameters are those that another check of the same test has too.
@@ -230,7 +254,7 @@ def _own_parameters(record: Record, own: str, known: set[str]) -> str:
     return "-".join(part for part in own.split("-") if part not in sizes)
 
 
-def _short_names(nodeids: Iterable[str]) -> dict[str, str]:
+def short_names(nodeids: Iterable[str]) -> dict[str, str]:
     """The last part of each node id, with as many of the parts before it as tell it from the others."""
     # "::" inside the brackets belongs to a parameter.
     parts = {nodeid: _parts(nodeid) for nodeid in nodeids}

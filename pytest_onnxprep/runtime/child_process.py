@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import os
 import re
 import select
@@ -27,6 +28,7 @@ from pytest_onnxprep.errors import OnnxPrepError
 from pytest_onnxprep.runtime import child_main
 from pytest_onnxprep.runtime.child_limits import CgroupCap, Limits
 from pytest_onnxprep.runtime.child_measure import ChildMeasure, Outcome
+from pytest_onnxprep.runtime.custom_ops import library_path
 from pytest_onnxprep.runtime.session import provider_name
 
 Feeds = Mapping[str, Any]
@@ -37,6 +39,8 @@ _NO_MEMORY = re.compile(
     r"|Resource temporarily unavailable|mmap.*failed|unable to allocate",
     re.IGNORECASE,
 )
+#: Seconds after its deadline that a child whose parent is gone ends itself.
+_GRACE_S = 5
 #: How often a child with a cap is looked at. Its peak is looked at, so that nothing between two looks is missed.
 _WATCH_S = 0.02
 #: Kept of what the child printed before it died.
@@ -59,6 +63,7 @@ def run_child(
     arena: bool = False,
     launcher: Sequence[str] = (),
     timeout_s: float = 120.0,
+    custom_ops: Sequence[str] = (),
 ) -> ChildMeasure:
     """Load a model in a child of its own, run it once, then some more, and measure each step.
 
@@ -81,6 +86,7 @@ def run_child(
             the other figures from a child without it.
         launcher: put before the child's command line, such as ``("/usr/bin/time", "-v")``.
         timeout_s: seconds after which the child is killed.
+        custom_ops: libraries of custom operators; what Python registers with them here, the child does not have.
 
     Raises:
         OnnxPrepError: a provider, core or limit that cannot be had, or inputs NumPy's file format cannot hold.
@@ -98,10 +104,12 @@ def run_child(
             "names": names,
             "provider": provider_name(provider),
             "threads": threads,
+            "custom_ops": [library_path(library) for library in custom_ops],
             "runs": runs,
             "warmup": warmup,
             "min_time_s": min_time_s,
             "stop_after_s": stop_after_s,
+            "give_up_s": math.ceil(timeout_s) + _GRACE_S,
             "cores": cores,
             "nice": limits.nice,
             "memory_bytes": limits.memory_bytes,

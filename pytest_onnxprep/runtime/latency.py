@@ -86,6 +86,19 @@ def measure(
     return LatencyMeasurement(verdict, report.summary(), sampling.taken.seconds, report.figures(), details)
 
 
+def describe(taken: Samples, *, steal_share: float | None, threads: int | None, provider: str) -> dict[str, Any]:
+    """The figures of `measure` for calls that were made for another purpose and held to no budget."""
+    return LatencyReport(
+        evidence=Evidence(taken.seconds, taken.disturbed, taken.floors, steal_share or 0.0),
+        steal_share=steal_share,
+        elapsed_s=sum(taken.seconds),
+        budgets=[],
+        decision=Decision(Ruling.PASS, ()),
+        threads=threads,
+        provider=provider,
+    ).figures()
+
+
 def _checked(budgets: Mapping[str, float], max_time_s: float) -> list[Budget]:
     """The budgets in the terms of `judge`.
 

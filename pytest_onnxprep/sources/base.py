@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -13,6 +14,7 @@ import numpy as np
 from pytest_onnxprep.errors import SourceError, closest
 from pytest_onnxprep.sources.source_code import Digest
 from pytest_onnxprep.sources.trace import DEFAULT, Limits, Trace
+from pytest_onnxprep.spec.dims import Dim
 from pytest_onnxprep.spec.signature import Signature
 
 if TYPE_CHECKING:
@@ -42,11 +44,15 @@ class Source(ABC):
         framework: ``torch``, ``transformers``, ``keras``, ``tensorflow``, ``jax`` or ``onnx``.
         label: the model as a person would call it, for messages.
         model: the user's object, untouched.
+        compiles_each_size: whether a call at a new size costs a compilation, a hundred times the call itself.
+        recipe: how another process gets the same model; None where nobody asked for it.
     """
 
     framework: str
     label: str
     model: Any
+    compiles_each_size: bool = False
+    recipe: Any = None
 
     @cached_property
     def memo(self) -> dict[str, Any]:
@@ -57,8 +63,20 @@ class Source(ABC):
         """The signature the model itself knows, or None where the user has to write ``inputs=``."""
         return None
 
+    def takes(self) -> str:
+        """What a call of the model takes, as far as it says so; for messages."""
+        return ""
+
+    def signature_for(self, dims: Mapping[str, Dim]) -> Signature | None:  # noqa: ARG002 - for those who look at it
+        """The derived signature, where the dims the user named may choose among several."""
+        return self.derived_signature()
+
     def unsuited(self) -> Mapping[str, str]:
         """Exporters that take this framework but not this very model: name -> why."""
+        return {}
+
+    def last_resorts(self) -> Mapping[str, str]:
+        """Exporters that take this very model when they are named, and are no default for it: name -> why."""
         return {}
 
     def built(self) -> bool:
@@ -105,9 +123,18 @@ class Source(ABC):
         """The model in float64, for its own rounding error; None where the framework offers no such thing."""
         return None
 
+    def held_weights(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Weights that lie on the CPU as they are, without a copy: name and array; none where there is no such view."""
+        return iter(())
+
     def belongings(self) -> list[Belonging]:
         """Snapshots of what an exporter could change besides `state`; see `custody.untouched`."""
         return []
+
+    @contextmanager
+    def limited_to(self, threads: int) -> Iterator[bool]:  # noqa: ARG002 - for those who can
+        """Let the framework compute with this many threads while it lasts; gives whether it does."""
+        yield False
 
     def mode_hint(self) -> str:
         """Why two calls might differ (``model is in train mode: ...``), or an empty string."""

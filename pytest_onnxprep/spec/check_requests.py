@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from pytest_onnxprep.spec.comparison import Comparison, read_comparisons
 from pytest_onnxprep.spec.errors import SpecError, as_tuple, closest
 from pytest_onnxprep.spec.tolerance import Tolerance
+from pytest_onnxprep.spec.variant import Variant
 
-METRIC_NAMES = ("sqnr_db", "psnr_db", "cosine", "top1", "top5", "within")
+METRIC_NAMES = ("sqnr_db", "psnr_db", "cosine", "top1", "top5", "within", "iou", "tokens")
 #: Metrics that are shares of 1.
-_SHARES = ("top1", "top5", "within")
+_SHARES = ("top1", "top5", "within", "iou", "tokens")
 
 
 @dataclass(frozen=True)
@@ -35,13 +37,19 @@ class ParityRequest:
 
 @dataclass(frozen=True)
 class LatencyRequest:
-    """``latency_budget``: percentiles in milliseconds, at one or several fixed sizes."""
+    """``latency_budget``: percentiles in milliseconds and comparisons, at one or several fixed sizes.
+
+    ``duet_time_s`` is ``max_time_s`` where that was given; ``variants`` are those of the test, known at collection.
+    """
 
     budgets: Mapping[str, float]
     at: tuple[Mapping[str, int], ...] = ({},)
     threads: int = 1
     provider: str | None = None
     max_time_s: float = 3.0
+    comparisons: tuple[Comparison, ...] = ()
+    duet_time_s: float | None = None
+    variants: tuple[Variant, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -145,18 +153,22 @@ def read_latency(
     provider: str | None = None,
     max_time_s: float | None = None,
     max_regression: Any = None,
+    min_speedup: Any = None,
+    against: Any = None,
 ) -> LatencyRequest:
     """Read the arguments of ``latency_budget``.
 
     Raises:
         SpecError: anything malformed, with what is accepted.
     """
-    if max_regression is not None:
-        raise SpecError("max_regression is not available in this version; give an absolute budget such as p95_ms=15")
+    comparisons = read_comparisons(max_regression, min_speedup, against)
     given = {"p50_ms": p50_ms, "p90_ms": p90_ms, "p95_ms": p95_ms, "p99_ms": p99_ms, "mean_ms": mean_ms}
     budgets = {name: _positive(name, value) for name, value in given.items() if value is not None}
-    if not budgets:
-        raise SpecError("no budget given; accepted: p50_ms, p90_ms, p95_ms, p99_ms, mean_ms (milliseconds)")
+    if not budgets and not comparisons:
+        raise SpecError(
+            "no budget given; accepted: p50_ms, p90_ms, p95_ms, p99_ms, mean_ms (milliseconds), max_regression ('5%'), "
+            "min_speedup with against"
+        )
     ordered = [budgets[name] for name in ("p50_ms", "p90_ms", "p95_ms", "p99_ms") if name in budgets]
     if ordered != sorted(ordered):
         raise SpecError(f"a higher percentile cannot have the smaller budget: {budgets}")
@@ -164,7 +176,8 @@ def read_latency(
     if provider is not None and not isinstance(provider, str):
         raise SpecError(f"provider must be an execution provider's name such as 'cpu', not {provider!r}")
     limit = 3.0 if max_time_s is None else _positive("max_time_s", max_time_s)
-    return LatencyRequest(budgets, _read_at(at), threads, provider, limit)
+    duet_time_s = None if max_time_s is None else limit
+    return LatencyRequest(budgets, _read_at(at), threads, provider, limit, comparisons, duet_time_s)
 
 
 def _read_at(at: Any) -> tuple[Mapping[str, int], ...]:
