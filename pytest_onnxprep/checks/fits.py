@@ -35,10 +35,13 @@ def run(case: Case) -> CheckResult:
     if target is None:
         raise SpecError("fits needs a target")
     model = case.model
+    if model.parts:
+        why = f"not assessed: it answers with {len(model.parts)} files; give its parts the target in tests of their own"
+        return CheckResult(Verdict.SKIP, why)
     signature = model.signature
     sizes = signature.check_sizes(request.at[0], "fits(at=)") if request.at else signature.trace_sizes()
     maker = Maker(signature)
-    stayed = stay(model.path, maker.feeds(maker.plain(sizes)), target, timed=case.timed)
+    stayed = stay(model.path, maker.feeds(maker.plain(sizes)), target, timed=case.timed, custom_ops=model.custom_ops)
     lines = [*of_file(model, target), *_of_stay(stayed, _Timing(target, request.speed_factor, case.timed))]
     figures = _figures(target, sizes, stayed, lines)
     return CheckResult(*_verdict(target, lines, case.timed), figures, _details(target, lines, figures))

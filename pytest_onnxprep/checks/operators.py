@@ -76,12 +76,18 @@ def run(case: Case) -> CheckResult:
 
 def runtime_operators(model: OnnxModel) -> dict[str, list[Any]]:
     """Operator -> its nodes; calls of the model's own functions are no operators, what those consist of is."""
-    own = {(function.domain, function.name) for function in model.graph_proto.functions}
     found: dict[str, list[Any]] = {}
-    for node in all_nodes(model.graph_proto):
-        if (node.domain, node.op_type) not in own:
-            found.setdefault(qualified_name(node), []).append(node)
+    for proto in _protos(model):
+        own = {(function.domain, function.name) for function in proto.functions}
+        for node in all_nodes(proto):
+            if (node.domain, node.op_type) not in own:
+                found.setdefault(qualified_name(node), []).append(node)
     return found
+
+
+def _protos(model: OnnxModel) -> list[Any]:
+    """The file's, or those of a pipeline's parts."""
+    return [part.graph_proto for part in model.parts.values()] or [model.graph_proto]
 
 
 def offences(model: OnnxModel, request: OperatorsRequest) -> list[Offence]:
@@ -98,7 +104,7 @@ def opset_problem(model: OnnxModel, newest: int | None) -> str:
     """Why the file's opset is not accepted; empty where it is. The opset of the model's functions counts as well."""
     if newest is None:
         return ""
-    opset = max(opset_of(model.graph_proto), *(opset_of(one) for one in model.graph_proto.functions), 0)
+    opset = max(opset_of(one) for proto in _protos(model) for one in (proto, *proto.functions))
     return f"opset {opset} is newer than opset_max={newest}" if opset > newest else ""
 
 

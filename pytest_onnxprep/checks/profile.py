@@ -39,13 +39,23 @@ def run(case: Case) -> CheckResult:
     """
     request: ProfileRequest = case.request
     model = case.model
+    if model.parts:
+        why = f"not profiled: it answers with {len(model.parts)} files; profile its parts in tests of their own"
+        return CheckResult(Verdict.SKIP, why)
     signature = model.signature
     sizes = signature.trace_sizes() if request.at is None else signature.check_sizes(request.at, "latency_budget(at=)")
     maker = Maker(signature)
     provider = request.provider or model.provider
     feeds = maker.feeds(maker.plain(sizes))
     with tempfile.TemporaryDirectory(prefix="onnxprep-profile-") as folder:
-        found = profile(model.path, feeds, Path(folder), provider=provider, threads=request.threads)
+        found = profile(
+            model.path,
+            feeds,
+            Path(folder),
+            provider=provider,
+            threads=request.threads,
+            custom_ops=model.custom_ops,
+        )
     placed = _placed(model, found, feeds)
     trace = _write_trace(case, found, placed)
     figures = {

@@ -51,7 +51,7 @@ def layers_by_value(model: OnnxModel, feeds: Mapping[str, np.ndarray], *, max_s:
 
 
 def _watch(model: OnnxModel, feeds: Mapping[str, Any], deadline: float) -> Observation:
-    graph = Graph(model.graph_proto)
+    graph = Graph(model.graph_proto, model.custom_ops)
     left = max(0.5, (deadline - time.monotonic()) / 2)
     trace = model.source.trace(feeds, model.signature, Limits(max_s=left))
     probe = Probe(graph, model.path.resolve().parent, dict(feeds), deadline)

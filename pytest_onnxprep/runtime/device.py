@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import statistics
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,7 @@ class Stay:
         return min((one for one in self.sweep if one.seconds <= best * (1 + NEAR_BEST)), key=lambda one: one.threads)
 
 
-def stay(path: Path, feeds: Mapping[str, Any], target: Target, *, timed: bool) -> Stay:
+def stay(path: Path, feeds: Mapping[str, Any], target: Target, *, timed: bool, custom_ops: Sequence[str] = ()) -> Stay:
     """Run a model within a device's limits.
 
     Args:
@@ -80,6 +81,7 @@ def stay(path: Path, feeds: Mapping[str, Any], target: Target, *, timed: bool) -
         feeds: input name -> array.
         target: the device.
         timed: whether this machine is quiet enough to time thread counts.
+        custom_ops: libraries of custom operators.
 
     Raises:
         OnnxPrepError: ONNX Runtime does not run the model here at all.
@@ -87,12 +89,15 @@ def stay(path: Path, feeds: Mapping[str, Any], target: Target, *, timed: bool) -
     usable = sorted(os.sched_getaffinity(0))
     pinned = usable[: target.cores or len(usable)]
     provider, stand_in = _provider(target)
-    capped, hard, message = _within(path, feeds, target, provider, pinned)
+    start = functools.partial(
+        run_child, path, feeds, provider=provider, pinned_cores=pinned, custom_ops=custom_ops, timeout_s=TIMEOUT_S
+    )
+    capped, hard, message = _within(start, target, len(pinned))
     if capped.outcome in (Outcome.REFUSED, Outcome.FAILED):
         raise OnnxPrepError(f"the model cannot be held to {target.name}: {capped.message}")
     sweep: tuple[Sweep, ...] = ()
     if timed and capped.ok:
-        sweep = _sweep(path, feeds, provider, pinned, is_slow=capped.timings[0].median_s > SLOW_S)
+        sweep = _sweep(start, len(pinned), is_slow=capped.timings[0].median_s > SLOW_S)
     return Stay(capped, hard, message, len(pinned), sweep, stand_in)
 
 
@@ -109,23 +114,11 @@ def _provider(target: Target) -> tuple[str, str]:
         return CPU, f"the CPU stands in for the device's {target.provider!r}: {str(error).partition('. ')[0]}"
 
 
-def _within(
-    path: Path, feeds: Mapping[str, Any], target: Target, provider: str, pinned: list[int]
-) -> tuple[ChildMeasure, bool, str]:
+def _within(start: Callable[..., ChildMeasure], target: Target, threads: int) -> tuple[ChildMeasure, bool, str]:
     """The child under the kernel's limit; where the model only reserves too much, the one whose peak is watched."""
 
     def child(limits: Limits) -> ChildMeasure:
-        return run_child(
-            path,
-            feeds,
-            provider=provider,
-            threads=len(pinned),
-            runs=3,
-            warmup=2,
-            limits=limits,
-            pinned_cores=pinned,
-            timeout_s=TIMEOUT_S,
-        )
+        return start(threads=threads, runs=3, warmup=2, limits=limits)
 
     if target.memory_bytes is None:
         return child(Limits()), False, ""
@@ -140,26 +133,13 @@ def _within(
     return second, False, first.message
 
 
-def _sweep(
-    path: Path, feeds: Mapping[str, Any], provider: str, pinned: list[int], *, is_slow: bool
-) -> tuple[Sweep, ...]:
-    counts = thread_counts(len(pinned))
+def _sweep(start: Callable[..., ChildMeasure], cores: int, *, is_slow: bool) -> tuple[Sweep, ...]:
+    counts = thread_counts(cores)
     children: dict[int, list[ChildMeasure]] = {count: [] for count in counts}
+    often = {"runs": SLOW_RUNS, "warmup": 1} if is_slow else {"runs": SWEEP_RUNS, "warmup": 3}
     for turn in range(SWEEP_ROUNDS):
         for count in counts if turn % 2 == 0 else reversed(counts):
-            children[count].append(
-                run_child(
-                    path,
-                    feeds,
-                    provider=provider,
-                    threads=count,
-                    runs=SLOW_RUNS if is_slow else SWEEP_RUNS,
-                    warmup=1 if is_slow else 3,
-                    min_time_s=SWEEP_S,
-                    pinned_cores=pinned,
-                    timeout_s=TIMEOUT_S,
-                )
-            )
+            children[count].append(start(threads=count, min_time_s=SWEEP_S, **often))
     return tuple(Sweep(count, _fastest(found), _startup(found)) for count, found in children.items() if _done(found))
 
 

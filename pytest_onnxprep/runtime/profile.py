@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +79,13 @@ class Profile:
 
 
 def profile(
-    path: Path, feeds: Mapping[str, Any], folder: Path, *, provider: str | None = None, threads: int | None = 1
+    path: Path,
+    feeds: Mapping[str, Any],
+    folder: Path,
+    *,
+    provider: str | None = None,
+    threads: int | None = 1,
+    custom_ops: Sequence[str] = (),
 ) -> Profile:
     """Run a file under ONNX Runtime's profiler.
 
@@ -89,11 +95,16 @@ def profile(
         folder: an empty folder for what is written on the way.
         provider: execution provider.
         threads: threads of the intra-op pool.
+        custom_ops: libraries of custom operators.
 
     Raises:
         OnnxPrepError: ONNX Runtime cannot run the model on these feeds.
     """
-    session = _session(path, folder, provider, threads)
+
+    def open_session(configure: Callable[[Any], None]) -> Any:
+        return make_session(path, provider=provider, threads=threads, custom_ops=custom_ops, configure=configure)
+
+    session = _session(open_session, folder, writes=provider_name(provider) == CPU)
     names = [output.name for output in session.get_outputs()]
     try:
         warm_up = _repeat(session, names, feeds, WARM_UP_RUNS, WARM_UP_S)
@@ -131,24 +142,22 @@ def summarise(events: Sequence[Event], *, warm_up_runs: int, runs: int, optimise
     )
 
 
-def _session(path: Path, folder: Path, provider: str | None, threads: int | None) -> Any:
+def _session(open_session: Callable[[Callable[[Any], None]], Any], folder: Path, *, writes: bool) -> Any:
     """A session that profiles, and writes the graph it runs where the provider can."""
 
-    def configure(options: Any, *, write: bool) -> None:
+    def plain(options: Any) -> None:
         options.enable_profiling = True
         options.profile_file_prefix = str(folder / "trace")
-        if write:
-            options.optimized_model_filepath = str(folder / "optimised.onnx")
-            options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "weights.bin")
 
-    if provider_name(provider) == CPU:
+    def writing(options: Any) -> None:
+        plain(options)
+        options.optimized_model_filepath = str(folder / "optimised.onnx")
+        options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "weights.bin")
+
+    if writes:
         with suppress(Exception):  # a graph that cannot be written can still be run
-            return make_session(
-                path, provider=provider, threads=threads, configure=lambda options: configure(options, write=True)
-            )
-    return make_session(
-        path, provider=provider, threads=threads, configure=lambda options: configure(options, write=False)
-    )
+            return open_session(writing)
+    return open_session(plain)
 
 
 def _optimised(folder: Path) -> Any:

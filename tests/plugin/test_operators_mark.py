@@ -53,3 +53,27 @@ def test_as_it_is(onnx_model): pass
     assert list(outcome.verdicts.values()) == ["pass", "pass", "fail", "fail", "pass", "fail"]
     assert "operator com.microsoft.Gelu (1x) is outside the declared domains" in outcome.text
     assert "domain 'com.microsoft' is not among domains=: com.microsoft.Gelu x1" in outcome.text
+
+
+def test_the_parts_of_a_pipeline_are_held_to_it_together(story) -> None:
+    """Operators count over all files; a profile and a target need one file, and say so."""
+    outcome = story(
+        """
+        def build_first():
+            return nn.Linear(4, 5).eval()
+
+        def build_second():
+            return nn.Sequential(nn.Linear(5, 2), nn.Softmax(-1)).eval()
+
+        @onnx_export(Pipeline([build_first, build_second]), inputs=X, exporter="torchscript", opset=17)
+        @operators(allowed=["Gemm"])
+        def test_both(onnx_model): pass
+        """,
+        "--onnxprep-profile",
+        "--onnxprep-target=raspberry-pi-4",
+    )
+
+    verdicts = {record["check"]: record["verdict"] for record in outcome.records.values()}
+    assert verdicts == {"export": "pass", "operators": "fail", "fits": "skip", "profile": "skip"}
+    assert outcome.one("operators")["figures"]["offending"]["Softmax"]["count"] == 1
+    assert "give its parts the target in tests of their own" in outcome.one("fits")["summary"]
