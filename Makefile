@@ -11,6 +11,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,dev]'
+	$(BIN)/python -m compileall -q pytest_onnxprep model_zoo
 	touch $@
 
 suites: $(STAMP)
@@ -19,7 +20,7 @@ suites: $(STAMP)
 
 test: $(STAMP)
 	mkdir -p build
-	$(BIN)/python -m coverage run -m pytest tests/ -W error::pytest.PytestWarning
+	$(BIN)/python -m coverage run -m pytest tests/ -n auto --maxprocesses 4 --dist loadfile -W error::pytest.PytestWarning
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report --fail-under=90
 

@@ -11,19 +11,26 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pytest_onnxprep.api import assert_parity as assert_parity
     from pytest_onnxprep.api import measure_latency as measure_latency
+    from pytest_onnxprep.api import measure_memory as measure_memory
     from pytest_onnxprep.artifacts.onnx_model import OnnxModel as OnnxModel
     from pytest_onnxprep.errors import ContractViolation as ContractViolation
     from pytest_onnxprep.errors import ExportFailed as ExportFailed
     from pytest_onnxprep.errors import Finding as Finding
     from pytest_onnxprep.errors import LatencyBudgetExceeded as LatencyBudgetExceeded
+    from pytest_onnxprep.errors import MemoryBudgetExceeded as MemoryBudgetExceeded
     from pytest_onnxprep.errors import OnnxPrepError as OnnxPrepError
     from pytest_onnxprep.errors import ParityError as ParityError
     from pytest_onnxprep.errors import SizeBudgetExceeded as SizeBudgetExceeded
     from pytest_onnxprep.errors import SpecError as SpecError
+    from pytest_onnxprep.errors import StartupBudgetExceeded as StartupBudgetExceeded
+    from pytest_onnxprep.errors import ThroughputTooLow as ThroughputTooLow
     from pytest_onnxprep.marks import latency_budget as latency_budget
+    from pytest_onnxprep.marks import memory_budget as memory_budget
     from pytest_onnxprep.marks import onnx_export as onnx_export
     from pytest_onnxprep.marks import parity as parity
     from pytest_onnxprep.marks import size_budget as size_budget
+    from pytest_onnxprep.marks import startup_budget as startup_budget
+    from pytest_onnxprep.marks import throughput_budget as throughput_budget
     from pytest_onnxprep.spec.dims import Dim as Dim
     from pytest_onnxprep.spec.signature import Signature as Signature
     from pytest_onnxprep.spec.tensor import TensorSpec as TensorSpec
@@ -37,20 +44,27 @@ _WHERE = {
     "TensorSpec": "spec.tensor",
     "Tolerance": "spec.tolerance",
     "latency_budget": "marks",
+    "memory_budget": "marks",
     "onnx_export": "marks",
     "parity": "marks",
     "size_budget": "marks",
+    "startup_budget": "marks",
+    "throughput_budget": "marks",
     "OnnxModel": "artifacts.onnx_model",
     "assert_parity": "api",
     "measure_latency": "api",
+    "measure_memory": "api",
     "ContractViolation": "errors",
     "ExportFailed": "errors",
     "Finding": "errors",
     "LatencyBudgetExceeded": "errors",
+    "MemoryBudgetExceeded": "errors",
     "OnnxPrepError": "errors",
     "ParityError": "errors",
     "SizeBudgetExceeded": "errors",
     "SpecError": "errors",
+    "StartupBudgetExceeded": "errors",
+    "ThroughputTooLow": "errors",
 }
 
 __all__ = [*_WHERE, "strategies"]

@@ -12,8 +12,10 @@ from pytest_onnxprep.checks.case import Case
 from pytest_onnxprep.errors import ParityError, own_frames_hidden
 from pytest_onnxprep.machine import conditions
 from pytest_onnxprep.runtime.latency import LatencyMeasurement, measure
+from pytest_onnxprep.runtime.memory import MemoryMeasurement, measure_children
 from pytest_onnxprep.runtime.session import make_session
 from pytest_onnxprep.spec.check_requests import read_latency, read_parity
+from pytest_onnxprep.spec.resource_requests import read_memory
 from pytest_onnxprep.spec.verdict import CheckResult, Verdict
 
 
@@ -82,3 +84,44 @@ def measure_latency(
     finish = conditions()
     found = measure(session, feeds, budgets=budgets, threads=threads, max_time_s=max_time_s)
     return replace(found, figures={**found.figures, "conditions": finish()})
+
+
+@own_frames_hidden
+def measure_memory(
+    model: OnnxModel,
+    *,
+    at: Mapping[str, int] | None = None,
+    threads: int = 1,
+    provider: str | None = None,
+    children: int = 3,
+    **budgets: float,
+) -> MemoryMeasurement:
+    """Measure the memory of fresh processes that hold ONNX Runtime and the model only; budgets are judged.
+
+    Args:
+        model: from ``onnx_exporter`` or ``onnx_model``.
+        at: dim -> size; dims left out take their smallest.
+        threads: intra-op threads of ONNX Runtime.
+        provider: execution provider.
+        children: fresh processes whose median is told, an odd number.
+        **budgets: ``peak_mb``, ``model_mb``, ``steady_mb``, in megabytes (10**6 bytes).
+
+    Returns:
+        Verdict, figures in megabytes, and what each process told.
+
+    Raises:
+        SpecError: an unknown dim or a malformed argument.
+        OnnxPrepError: the model cannot be measured.
+    """
+    from pytest_onnxprep.checks.sizes import at_sizes
+
+    read_memory(at=at, threads=threads, provider=provider, children=children, **cast(Any, budgets or {"peak_mb": 1}))
+    _, feeds = at_sizes(model.signature, at or {}, "at")
+    return measure_children(
+        model.path,
+        feeds,
+        budgets=budgets,
+        threads=threads,
+        provider=provider or model.provider,
+        children=children,
+    )

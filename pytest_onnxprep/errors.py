@@ -71,6 +71,18 @@ class SizeBudgetExceeded(Finding):
     """The file, its weights or its graph are larger than budgeted."""
 
 
+class MemoryBudgetExceeded(Finding):
+    """A fresh process with the model holds more memory than budgeted."""
+
+
+class StartupBudgetExceeded(Finding):
+    """Loading the model, or its first run, takes longer than budgeted."""
+
+
+class ThroughputTooLow(Finding):
+    """Fewer items per second than demanded."""
+
+
 class Inconclusive(Finding):
     """A check could not tell, under ``--onnxprep-on-inconclusive=fail``."""
 
@@ -102,12 +114,15 @@ __all__ = [
     "Finding",
     "Inconclusive",
     "LatencyBudgetExceeded",
+    "MemoryBudgetExceeded",
     "OnnxPrepError",
     "ParityError",
     "ReferenceRefused",
     "SizeBudgetExceeded",
     "SourceError",
     "SpecError",
+    "StartupBudgetExceeded",
+    "ThroughputTooLow",
     "closest",
     "own_frames_hidden",
 ]

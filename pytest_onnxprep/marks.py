@@ -16,6 +16,7 @@ import pytest
 
 from pytest_onnxprep.spec.check_requests import read_latency, read_parity, read_size
 from pytest_onnxprep.spec.export_request import read_export
+from pytest_onnxprep.spec.resource_requests import read_memory, read_startup, read_throughput
 
 P = ParamSpec("P")
 
@@ -162,6 +163,76 @@ def size_budget(mb: float | None = None, weights_mb: float | None = None, nodes:
     """
 
 
+@_mark
+def memory_budget(
+    peak_mb: float | None = None,
+    *,
+    at: Mapping[str, int] | Sequence[Mapping[str, int]] | None = None,
+    model_mb: float | None = None,
+    steady_mb: float | None = None,
+    threads: int = 1,
+    provider: str | None = None,
+    children: int = 3,
+) -> None:
+    """Hold the memory of a fresh process that holds ONNX Runtime and the model only.
+
+    Args:
+        peak_mb: megabytes (10**6 bytes) of the whole process at its peak.
+        at: dim -> size to measure at (smallest size where left out); a list makes an item each.
+        model_mb: megabytes of the peak that were not there before the model was loaded.
+        steady_mb: megabytes of the whole process after the runs.
+        threads: intra-op threads of ONNX Runtime.
+        provider: execution provider; default ``--onnxprep-provider``.
+        children: fresh processes whose median is judged, an odd number.
+    """
+
+
+@_mark
+def startup_budget(
+    load_ms: float | None = None,
+    first_run_ms: float | None = None,
+    *,
+    at: Mapping[str, int] | Sequence[Mapping[str, int]] | None = None,
+    threads: int = 1,
+    provider: str | None = None,
+    max_time_s: float = 30.0,
+) -> None:
+    """Hold the start of the model in fresh processes to a budget in milliseconds.
+
+    Args:
+        load_ms: budget of making the session.
+        first_run_ms: budget of the first run.
+        at: dim -> size to run at (smallest size where left out); a list makes an item each.
+        threads: intra-op threads of ONNX Runtime.
+        provider: execution provider; default ``--onnxprep-provider``.
+        max_time_s: no further processes are started after that.
+    """
+
+
+@_mark
+def throughput_budget(
+    min_per_s: float | None = None,
+    *,
+    at: Mapping[str, int] | Sequence[Mapping[str, int]] | None = None,
+    threads: int = 1,
+    provider: str | None = None,
+    batch: str | None = None,
+    sweep: bool = True,
+    max_time_s: float = 30.0,
+) -> None:
+    """Demand a number of items per second, run after run in fresh processes.
+
+    Args:
+        min_per_s: items per second at least.
+        at: dim -> size to measure at (smallest size where left out); a list makes an item each.
+        threads: intra-op threads of ONNX Runtime.
+        provider: execution provider; default ``--onnxprep-provider``.
+        batch: the dim that counts items; left out, the first dim of every input where that is one and the same.
+        sweep: also report other batch sizes and thread counts, and the thread count to recommend.
+        max_time_s: no further processes are started after that.
+    """
+
+
 @dataclass(frozen=True)
 class Check:
     """One row of `CHECKS`.
@@ -183,4 +254,7 @@ CHECKS: dict[str, Check] = {
     "parity": Check("parity", read_parity, "pytest_onnxprep.checks.parity"),
     "latency": Check("latency_budget", read_latency, "pytest_onnxprep.checks.latency"),
     "size": Check("size_budget", read_size, "pytest_onnxprep.checks.size"),
+    "memory": Check("memory_budget", read_memory, "pytest_onnxprep.checks.memory"),
+    "startup": Check("startup_budget", read_startup, "pytest_onnxprep.checks.startup"),
+    "throughput": Check("throughput_budget", read_throughput, "pytest_onnxprep.checks.throughput"),
 }

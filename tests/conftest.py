@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from _pytest import pytester as pytester_module
 
 pytest_plugins = ["pytester"]
+
+for _name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID"):
+    os.environ.pop(_name, None)  # a story is a run of its own, also where a worker of xdist tells it
 
 
 @pytest.fixture
@@ -17,8 +22,6 @@ def pytester(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pyte
 
     Frameworks do not survive a second import.
     """
-    for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID"):
-        monkeypatch.delenv(name, raising=False)  # a story is a run of its own
     folder = str(pytester.path)
 
     class OnlyOwnModules(pytester_module.SysModulesSnapshot):
@@ -31,3 +34,24 @@ def pytester(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pyte
     monkeypatch.setattr(pytester_module, "SysModulesSnapshot", OnlyOwnModules)
     pytester._sys_modules_snapshot = OnlyOwnModules()
     return pytester
+
+
+@pytest.fixture
+def count_calls() -> Callable[[Callable[[], object]], int]:
+    """How many Python functions a piece of work calls: the same on a busy machine, as seconds are not."""
+
+    def count(work: Callable[[], object]) -> int:
+        calls = 0
+
+        def profile(frame: Any, event: str, argument: Any) -> None:
+            nonlocal calls
+            calls += event == "call"
+
+        sys.setprofile(profile)
+        try:
+            work()
+        finally:
+            sys.setprofile(None)
+        return calls
+
+    return count

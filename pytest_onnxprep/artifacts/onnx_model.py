@@ -30,6 +30,7 @@ class OnnxModel:
         variant: exporter, opset and options.
         provenance: JSON-able record of the export (versions, seconds, converter messages).
         source: the reference model.
+        key: of the export in the cache; empty for a file made elsewhere, and for an export no other run can find.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class OnnxModel:
         *,
         provider: str | None = None,
         cached: bool = False,
+        key: str = "",
     ) -> None:
         self.path = path
         self.signature = signature
@@ -50,6 +52,7 @@ class OnnxModel:
         self.provenance = provenance
         self.provider = provider
         self.cached = cached
+        self.key = key
 
     @cached_property
     def graph_proto(self) -> Any:

@@ -20,6 +20,7 @@ class Case:
         all_corners: whether all corners are tried even if they are more than that.
         max_s: seconds after which parity starts no further random example.
         samples: the user's own feeds, by name.
+        references: folder that keeps the framework's answers between runs; None keeps none.
         replay_folder: where a failing parity check leaves its replay.
         title: the test, for that replay.
         rivals: what latency can be compared with (`pytest_onnxprep.checks.rivals.Rivals`), where that is known.
@@ -32,6 +33,7 @@ class Case:
     max_s: float = 20.0
     all_corners: bool = True
     samples: dict[str, Any] = field(default_factory=dict)
+    references: Path | None = None
     replay_folder: Path | None = None
     title: str = ""
     rivals: Any = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 from pytest_onnxprep.checks.case import Case
 from pytest_onnxprep.checks.metamorphic import broken_relation
@@ -22,6 +23,8 @@ FINDING = ParityError
 
 #: Corners whose reference is run a second time.
 _TWICE = 2
+#: Sizes of random examples where each costs a compilation.
+_SIZES_COMPILED = 4
 #: Random examples from which half are drawn towards larger errors.
 _CLIMB = 200
 #: A share of ill-conditioned examples, other than those that float64 settled, beyond which nothing can be said.
@@ -41,6 +44,8 @@ def run(case: Case) -> CheckResult:
     try:
         failure = _samples(run) or _search(run, kept)
         if failure is None:
+            if run.answers is not None:
+                run.answers.keep(run.planned)
             return _passed(run)
         run.progress.seconds_to_failure = time.monotonic() - run.progress.started
         smallest = shrink(failure.example, run.still_fails, run.maker)
@@ -74,6 +79,7 @@ def _search(run: ParityRun, kept: Failures) -> Failure | None:
     limit = run.request.max_examples or run.case.examples
     if run.request.max_examples or not run.case.all_corners:
         corners = corners[:limit]
+    run.planned = corners
     for example in kept.examples(run.maker):
         failure = run.visit(example)
         if failure is not None:
@@ -122,12 +128,21 @@ def _drawn(run: ParityRun, count: int) -> Iterator[Example]:
     key = f"drawn {count} {run.memo_key}"
     if key not in memo:
         memo[key] = draw_examples(run.maker, count)
+        if run.model.source.compiles_each_size:
+            memo[key] = _at_few_sizes(run, memo[key])
     drawn: list[Example] = memo[key]
     for example in drawn:
         if time.monotonic() - run.progress.started > run.case.max_s:
             run.progress.stopped_early = True
             return
         yield example
+
+
+def _at_few_sizes(run: ParityRun, drawn: list[Example]) -> list[Example]:
+    """The corners have tried the sizes; where each new one costs a compilation, random examples are about values."""
+    corners = list({tuple(example.sizes.values()): example.sizes for example in run.planned}.values())
+    few = corners[: max(_SIZES_COMPILED, len(drawn) // 25)] or [{}]
+    return [replace(example, sizes=few[index % len(few)]) for index, example in enumerate(drawn)]
 
 
 def _samples(run: ParityRun) -> Failure | None:

@@ -39,7 +39,8 @@ def check_reference(run: ParityRun, example: Example, *, thorough: bool) -> None
     changed = [name for name, array in before.items() if not np.array_equal(array, between[name], equal_nan=False)]
     comparison = compare_outputs(first, second, Rule())
     if comparison.passed and not (hint and changed):
-        run.remember(example, first)
+        if run.answers is not None:
+            run.answers.learn(example, first)
         return
     hint = hint or source.mode_hint()
     if comparison.passed:

@@ -6,8 +6,10 @@ sign. (torch's ``verify=True``, for one, lets NaN pass for a number and broadcas
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -71,10 +73,16 @@ def compare(output: str, expected: np.ndarray, actual: np.ndarray, tolerance: To
         return Difference(output, "dtype", f"dtype is {actual.dtype}, the framework's is {expected.dtype}")
     if expected.shape != actual.shape:
         return Difference(output, "shape", f"shape is {list(actual.shape)}, the framework's is {list(expected.shape)}")
-    dtype = expected.dtype.name
+    dtype = dtype_name(expected.dtype)
     if dtype in EPSILON:
         return _compare_floats(output, dtype, expected, actual, tolerance)
     return _compare_exactly(output, expected, actual)
+
+
+@functools.cache
+def dtype_name(dtype: np.dtype[Any]) -> str:
+    """``dtype.name``, which numpy puts together anew each time."""
+    return dtype.name
 
 
 def _is_text(array: np.ndarray) -> bool:

@@ -84,6 +84,7 @@ class Workshop:
                 made = self._export(key, source, signature, variant, domains, feeds, artifact)
                 if not stable:
                     made.provenance = {**made.provenance, "cacheable": False}
+                    made.key = ""
             except Finding as finding:
                 made = finding
             self._remember(key, made)
@@ -135,7 +136,7 @@ class Workshop:
             # The store vouches for the bytes; what another onnx or ONNX Runtime makes of them is found out anew.
             check_contract(entry.path, named, opset=variant.opset, domains=domains, provider=self.provider)
         return OnnxModel(
-            entry.path, named, source, variant, entry.provenance, provider=self.provider, cached=entry.cached
+            entry.path, named, source, variant, entry.provenance, provider=self.provider, cached=entry.cached, key=key
         )
 
     def _adopt(

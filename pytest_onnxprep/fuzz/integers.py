@@ -53,10 +53,13 @@ def _limits(dtype: str, lowest: float | None, beyond_highest: float | None) -> L
     return Limits(low, high, low, high - 1)
 
 
+_dtype = cache(np.dtype)
+
+
 def integer_values(recipe: str, spec: TensorSpec, shape: Shape, rng: Rng) -> Any:
     """The values of one recipe, of the spec's dtype and inside its range."""
     low, high, first, last = limits(spec)
-    dtype = np.dtype(spec.dtype)
+    dtype = _dtype(spec.dtype)
     if recipe in ("zeros", "ones"):
         return np.full(shape, min(max(int(recipe == "ones"), first), last), dtype)
     if recipe == "lowest":

@@ -45,6 +45,7 @@ class Engine:
         run_dir = _run_dir(config)
         folder = option(config, "cache")
         cache = run_dir / "cache" if no_cache(config) else config.rootpath / Path(folder).expanduser()
+        self.references = None if no_cache(config) else cache / "references"
         self.replays = config.rootpath / ".onnxprep" / "replay"
         self.workshop = Workshop(Store(cache, run_dir=run_dir), provider=option(config, "provider") or None)
         self._sources: OrderedDict[int, tuple[Any, Source]] = OrderedDict()

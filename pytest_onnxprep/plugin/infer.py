@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from pytest_onnxprep.sources.live_code import names_of
+from pytest_onnxprep.sources.code_names import names_of
 from pytest_onnxprep.sources.recognise import framework_of, framework_of_type
 
 #: Top-level packages, most telling first: a Keras factory also mentions tensorflow, a Transformers one also torch.

@@ -15,9 +15,9 @@ import pytest
 from pytest_onnxprep.errors import ExporterError, SpecError
 from pytest_onnxprep.exporters import catalog
 from pytest_onnxprep.marks import CHECKS
+from pytest_onnxprep.plugin import expected_failures
 from pytest_onnxprep.plugin.infer import infer_framework
 from pytest_onnxprep.plugin.keys import BROKEN
-from pytest_onnxprep.spec.check_requests import LatencyRequest
 from pytest_onnxprep.spec.comparison import wrong_rival
 from pytest_onnxprep.spec.export_request import ExportRequest
 from pytest_onnxprep.spec.variant import Variant
@@ -72,7 +72,7 @@ class CheckItem(pytest.Function):
         """See `pytest.Item.iter_markers_with_node`; the other checks' marks are left out."""
         others = _other_marks(self.cell)
         for node, mark in super().iter_markers_with_node(name):
-            if mark.name not in others:
+            if mark.name not in others and (mark.name != "xfail" or expected_failures.concerns(mark, self.cell)):
                 yield node, mark
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], *args: Any, **kwargs: Any) -> Any:
@@ -196,7 +196,7 @@ def _cells(metafunc: pytest.Metafunc) -> Iterator[Cell]:
 
 
 def _check_cells(check: str, variant: Variant, export: ExportRequest, request: Any) -> Iterator[Cell]:
-    if isinstance(request, LatencyRequest) and len(request.at) > 1:
+    if len(getattr(request, "at", ())) > 1:
         for sizes in request.at:
             label = "-".join([check, *(f"{name}{size}" for name, size in sizes.items())])
             yield Cell(check, variant, export, replace(request, at=(sizes,)), label)
@@ -219,6 +219,10 @@ def _read_marks(metafunc: pytest.Metafunc) -> dict[str, Any]:
         except TypeError as error:
             raise BrokenMark(_located(metafunc, name, f"{_plain(error)}; accepted: {_accepted(reader)}")) from None
     _check_dims(metafunc, requests)
+    try:
+        expected_failures.read(metafunc.definition.iter_markers("xfail"))
+    except SpecError as error:
+        raise BrokenMark(_located(metafunc, "xfail", str(error))) from None
     return requests
 
 
@@ -237,26 +241,35 @@ def _merged(marks: list[pytest.Mark]) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
 def _check_dims(metafunc: pytest.Metafunc, requests: Mapping[str, Any]) -> None:
     """A budget that names an unknown dim fails here when the dims are written down, else when the model is loaded."""
-    export, latency = requests.get("onnx_export"), requests.get("latency_budget")
-    if export is None or latency is None:
+    export = requests.get("onnx_export")
+    known = None if export is None else export.known_dims()
+    if export is None or known is None:
         return
-    known = export.known_dims()
-    if known is None:
-        return
-    from pytest_onnxprep.errors import closest
+    for mark, request in requests.items():
+        problem = next(filter(None, (_wrong_sizes(export, known, sizes) for sizes in getattr(request, "at", ()))), "")
+        batch = getattr(request, "batch", None)
+        if batch is not None and batch not in known:
+            problem = _unknown_dim("batch=", batch, known)
+        if problem:
+            raise BrokenMark(_located(metafunc, mark, problem))
+
+
+def _wrong_sizes(export: ExportRequest, known: Iterable[str], sizes: Mapping[str, int]) -> str:
     from pytest_onnxprep.spec.dims import DEFAULT_DIM
 
-    for sizes in latency.at:
-        for name, size in sizes.items():
-            dim = export.dims.get(name, DEFAULT_DIM)
-            if name not in known:
-                listed = ", ".join(sorted(known)) or "none"
-                problem = f"at= names an unknown dim {name!r}{closest(name, known)} Dims: {listed}."
-            elif size not in dim:
-                problem = f"at=: {name}={size} is outside its declared range {dim}"
-            else:
-                continue
-            raise BrokenMark(_located(metafunc, "latency_budget", problem))
+    for name, size in sizes.items():
+        dim = export.dims.get(name, DEFAULT_DIM)
+        if name not in known:
+            return _unknown_dim("at=", name, known)
+        if size not in dim:
+            return f"at=: {name}={size} is outside its declared range {dim}"
+    return ""
+
+
+def _unknown_dim(argument: str, name: str, known: Iterable[str]) -> str:
+    from pytest_onnxprep.errors import closest
+
+    return f"{argument} names an unknown dim {name!r}{closest(name, known)} Dims: {', '.join(sorted(known)) or 'none'}."
 
 
 def _variants(metafunc: pytest.Metafunc, export: ExportRequest) -> Iterator[Variant]:

@@ -34,6 +34,12 @@ MARKERS = (
     "latency_budget(p50_ms, p90_ms, p95_ms, p99_ms, mean_ms, *, at, threads=1, provider, max_time_s, max_regression, "
     "min_speedup, against): hold the latency of the ONNX model to a budget, or to another model's (pytest-onnxprep)",
     "size_budget(mb, weights_mb, nodes): hold the size of the ONNX file to a budget (pytest-onnxprep)",
+    "memory_budget(peak_mb, *, at, model_mb, steady_mb, threads=1, provider, children=3): "
+    "hold the memory of a fresh process with the ONNX model to a budget (pytest-onnxprep)",
+    "startup_budget(load_ms, first_run_ms, *, at, threads=1, provider, max_time_s=30): "
+    "hold loading the ONNX model and its first run to a budget (pytest-onnxprep)",
+    "throughput_budget(min_per_s, *, at, threads=1, provider, batch, sweep=True, max_time_s=30): "
+    "demand a number of items per second (pytest-onnxprep)",
 )
 
 

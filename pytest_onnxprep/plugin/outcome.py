@@ -16,6 +16,10 @@ def attach_record(item: Any, call: pytest.CallInfo[None], report: pytest.TestRep
     if report.when == "teardown" or (report.when == "setup" and report.passed):
         return
     result = _result(item, call, report)
+    missing = call.excinfo is not None and _missing_model(item, call.excinfo.value)
+    if missing:
+        report.longrepr = missing
+        result = CheckResult(Verdict.ERROR, missing)
     cell = item.cell
     report.onnxprep = {  # type: ignore[attr-defined]
         "nodeid": item.nodeid,
@@ -63,6 +67,19 @@ def _result(item: Any, call: pytest.CallInfo[None], report: pytest.TestReport) -
         return CheckResult(verdict, f"{type(error).__name__}: {_line(error)}", {**found.figures, "body": "raised"})
     ours = isinstance(error, (OnnxPrepError, SpecError, pytest.fail.Exception, pytest.FixtureLookupError))
     return CheckResult(Verdict.ERROR, _line(error) if ours else f"{type(error).__name__}: {_line(error)}")
+
+
+def _missing_model(item: Any, error: BaseException) -> str:
+    """What to do where neither a source nor the fixture ``model`` is there; empty for any other error."""
+    if not isinstance(error, pytest.FixtureLookupError) or error.argname != "model":
+        return ""
+    if item.cell.export.source is not None:
+        return ""
+    return (
+        f"{item.originalname} has no model: @onnx_export names no source, and there is no fixture 'model'. "
+        "Give a zero-argument factory, a model or a path as the first argument of @onnx_export, or define a fixture "
+        "called model in this file or in a conftest.py"
+    )
 
 
 def _line(error: BaseException) -> str:

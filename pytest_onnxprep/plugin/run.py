@@ -30,6 +30,9 @@ from pytest_onnxprep.plugin.options import effort, option
 from pytest_onnxprep.plugin.rivals import rivals_of
 from pytest_onnxprep.spec.verdict import CheckResult, Verdict
 
+#: Checks whose figures the other workers of xdist would change. Memory is not one of them.
+_TIMED = ("latency", "startup", "throughput")
+
 
 def run_item(item: CheckItem) -> object | None:
     """Run the item's check; None lets pytest run the body, which only the check ``export`` has."""
@@ -67,7 +70,7 @@ def export_of(item: CheckItem) -> OnnxModel:
 
 def _check(item: CheckItem) -> CheckResult:
     cell = item.cell
-    unmeasured = _unmeasured(item) if cell.check == "latency" else ""
+    unmeasured = _unmeasured(item) if cell.check in _TIMED else ""
     if unmeasured and os.environ.get("PYTEST_XDIST_WORKER"):
         item.stash[RESULT] = CheckResult(Verdict.SKIP, unmeasured)
         raise pytest.skip.Exception(unmeasured, _use_item_location=True)
@@ -85,6 +88,7 @@ def _check(item: CheckItem) -> CheckResult:
         max_s=max_s,
         all_corners=all_corners,
         samples=prepared.samples,
+        references=engine.references,
         replay_folder=engine.replays / _slug(item.nodeid),
         title=item.nodeid,
         rivals=rivals_of(item, engine, prepared) if cell.check == "latency" else None,
@@ -141,11 +145,12 @@ def _settle(item: CheckItem, result: CheckResult) -> None:
 
 
 def _unmeasured(item: CheckItem) -> str:
-    """Why a latency item cannot be measured in this run, or an empty string."""
-    unsaved = "; no baseline is saved" if option(item.config, "save-baseline") else ""
+    """Why a timed item cannot be measured in this run, or an empty string."""
+    check = item.cell.check
+    unsaved = "; no baseline is saved" if check == "latency" and option(item.config, "save-baseline") else ""
     if os.environ.get("PYTEST_XDIST_WORKER"):
-        return f"not measured under xdist: run latency items with -n0 (pytest -n0 -m latency_budget){unsaved}"
-    if item.config.getoption("benchmark_disable", default=False):
+        return f"not measured under xdist: run {check} items with -n0 (pytest -n0 -m {CHECKS[check].mark}){unsaved}"
+    if check == "latency" and item.config.getoption("benchmark_disable", default=False):
         return f"not measured: --benchmark-disable (the model was run once){unsaved}"
     return ""
 

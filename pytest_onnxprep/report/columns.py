@@ -71,9 +71,9 @@ COLUMNS = (
 )
 
 
-def filled(rows: Sequence[Row]) -> list[Column]:
+def filled(rows: Sequence[Row], columns: Sequence[Column] = COLUMNS) -> list[Column]:
     """The columns in which some row has something to show; names and verdicts always."""
-    return [column for column in COLUMNS if column.is_text or any(column.cell(row) != "-" for row in rows)]
+    return [column for column in columns if column.is_text or any(column.cell(row) != "-" for row in rows)]
 
 
 def legend(rows: Sequence[Row]) -> str:

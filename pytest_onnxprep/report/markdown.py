@@ -8,11 +8,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pytest_onnxprep.report.columns import Column, counts, filled, legend
+from pytest_onnxprep.report.columns import COLUMNS, Column, counts, filled, legend
 from pytest_onnxprep.report.curves import Curve, curves, lines
 from pytest_onnxprep.report.environment import header_line
 from pytest_onnxprep.report.files import write_text
 from pytest_onnxprep.report.records import SEVERITY, Note, Record, Row, rows
+from pytest_onnxprep.report.resource_columns import RESOURCE_COLUMNS, measured, resource_legend
 
 #: GitHub refuses comments of more than 65 536 characters.
 LONGEST = 60_000
@@ -39,16 +40,18 @@ def markdown(found: Sequence[Row], environment: Mapping[str, Any], drawn: Sequen
     title = f"### ONNX models: {counts([row.verdict for row in found], SEVERITY)}"
     failures = "\n".join(_note(row, note) for row in found for note in row.notes)
     for shown in (found, [row for row in found if row.verdict != "pass"]):
+        tables = [_table(shown, COLUMNS), _left_out(len(found) - len(shown)), _prose(legend(shown))]
+        used = measured(shown)
         sizes = _curves(drawn) if shown is found else ""
-        blocks = [title, _table(shown), _left_out(len(found) - len(shown)), _prose(legend(shown)), failures, sizes]
+        blocks = [title, *tables, _table(used, RESOURCE_COLUMNS), _prose(resource_legend(used)), failures, sizes]
         text = "\n\n".join(filter(None, [*blocks, footer])) + "\n"
         if len(text) <= LONGEST:
             return text
     return _cut(text)
 
 
-def _table(shown: Sequence[Row]) -> str:
-    columns = filled(shown) if shown else []
+def _table(shown: Sequence[Row], kinds: Sequence[Column]) -> str:
+    columns = filled(shown, kinds) if shown else []
     if not columns:
         return ""
     heads = [column.title for column in columns]

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_onnxprep.report.figures import number, one_line
+from pytest_onnxprep.report.resources import Resources, resources
 from pytest_onnxprep.spec.verdict import Verdict
 
 #: What one check found: the ``results`` entries of the JSON report.
 Record = Mapping[str, Any]
+
+#: Checks that may be asked for at several sizes, an item each.
+_SIZED = ("latency", "memory", "startup", "throughput")
 
 #: Worst first. A verdict this version does not know counts as an error: it is not known to be harmless.
 SEVERITY = tuple(v.value for v in (Verdict.ERROR, Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.SKIP, Verdict.PASS))
@@ -68,6 +72,7 @@ class Row:
     ratio: float | None = None
     ratio_limit: float | None = None
     is_speedup: bool = False
+    resources: Resources = field(default_factory=Resources)
 
 
 def rows(records: Iterable[Record]) -> list[Row]:
@@ -124,6 +129,7 @@ def _row(nodeid: str, test: str, variant: str, group: list[Record]) -> Row:
         rtol=number(parity.get("rtol")),
         p50_ms=number(timed.get("p50_ms")),
         latency=_latency(timed),
+        resources=resources(by_check),
         ratio=ratio,
         ratio_limit=ratio_limit,
         is_speedup=is_speedup,
@@ -199,14 +205,14 @@ def _notes(group: list[Record]) -> tuple[Note, ...]:
 def keyed(records: list[Record]) -> Iterable[tuple[Record, tuple[str, str]]]:
     """Yield each record with (node id without variant and check, variant)."""
     split = [(record, *_split(record)) for record in records]
-    # The id of a latency item may go on after its check ("latency-batch8"), and so may the user's own parameters
-    # ("parity-resnet"). The parameters are those that another check of the same test has too.
+    # The id of an item at one of several sizes may go on after its check ("latency-batch8"), and so may the user's own
+    # parameters ("parity-resnet"). The parameters are those that another check of the same test has too.
     known: dict[tuple[str, str], set[str]] = {}
     for record, base, own, variant in split:
-        if record.get("check") != "latency":
+        if record.get("check") not in _SIZED:
             known.setdefault((base, variant), set()).add(own)
     for record, base, own, variant in split:
-        if record.get("check") == "latency":
+        if record.get("check") in _SIZED:
             own = _own_parameters(record, own, known.get((base, variant), set()))
         yield record, (f"{base}[{own}]" if own else base, variant)
 

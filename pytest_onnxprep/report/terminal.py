@@ -5,9 +5,10 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-from pytest_onnxprep.report.columns import Column, filled, legend
+from pytest_onnxprep.report.columns import COLUMNS, Column, filled, legend
 from pytest_onnxprep.report.figures import middle, one_line
 from pytest_onnxprep.report.records import Note, Row
+from pytest_onnxprep.report.resource_columns import RESOURCE_COLUMNS, measured, resource_legend
 
 #: Text and the name of its colour: pytest's markup names, or "" for none.
 Line = tuple[str, str]
@@ -19,7 +20,7 @@ _COLOURS = {"pass": "", "skip": "light", "inconclusive": "yellow"}
 _LONGEST_CELL = 20
 _SHORTEST_TEST = 12
 # Left out in this order where even a narrow test column leaves no room.
-_EXPENDABLE = ("p50_ms", "nodes", "examples", "mb", "export_s")
+_EXPENDABLE = ("p50_ms", "nodes", "examples", "mb", "export_s", "cores_used", "arena_mb", "model_mb", "threads")
 
 
 def table(rows: Sequence[Row], width: int) -> list[Line]:
@@ -32,16 +33,20 @@ def table(rows: Sequence[Row], width: int) -> list[Line]:
     if not rows:
         return []
     limit = max(width, NARROWEST)
-    lines = _grid(rows, limit)
+    lines = _grid(rows, limit, COLUMNS)
     explained = legend(rows)
     if explained:
         lines.append((explained, "light"))
+    used = measured(rows)
+    if used:
+        lines += [("", ""), *_grid(used, limit, RESOURCE_COLUMNS)]
+        lines += [(text, "light") for text in filter(None, [resource_legend(used)])]
     notes = [line for row in rows for note in row.notes for line in _note(row, note, limit)]
     return [*lines, ("", ""), *notes] if notes else lines
 
 
-def _grid(rows: Sequence[Row], limit: int) -> list[Line]:
-    columns = filled(rows)
+def _grid(rows: Sequence[Row], limit: int, kinds: Sequence[Column]) -> list[Line]:
+    columns = filled(rows, kinds)
     cells = [[_cell(column, row) for column in columns] for row in rows]
     _align_stars(columns, cells)
     while True:

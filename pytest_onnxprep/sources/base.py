@@ -43,11 +43,13 @@ class Source(ABC):
         framework: ``torch``, ``transformers``, ``keras``, ``tensorflow``, ``jax`` or ``onnx``.
         label: the model as a person would call it, for messages.
         model: the user's object, untouched.
+        compiles_each_size: whether a call at a new size costs a compilation, a hundred times the call itself.
     """
 
     framework: str
     label: str
     model: Any
+    compiles_each_size: bool = False
 
     @cached_property
     def memo(self) -> dict[str, Any]:

@@ -51,6 +51,7 @@ class JaxSource(Source):
     """A function of arrays, jitted or plain."""
 
     framework = "jax"
+    compiles_each_size = True
     kind = "JAX function"
 
     def __init__(self, model: Any) -> None:

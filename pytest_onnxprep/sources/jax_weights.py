@@ -9,7 +9,8 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
-from pytest_onnxprep.sources.live_code import names_of, runs_user_code
+from pytest_onnxprep.sources.code_names import names_of
+from pytest_onnxprep.sources.live_code import runs_user_code
 from pytest_onnxprep.sources.recognise import is_class
 
 _DEEPEST = 4

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import dis
-import functools
 import os
 import sys
 import types
 
 from pytest_onnxprep.sources.module_origin import Origin, module_path, origin_of, origin_of_path
 from pytest_onnxprep.sources.source_file import loader_source
-
-_LOAD_GLOBAL, _LOAD_NAME, _IMPORT_NAME = (dis.opmap[name] for name in ("LOAD_GLOBAL", "LOAD_NAME", "IMPORT_NAME"))
 
 
 def file_of(module: str, function: types.FunctionType | None) -> str | None:
@@ -73,27 +69,3 @@ def loaded_modules(name: str, home: str) -> list[types.ModuleType]:
     packages = [home.rsplit(".", count)[0] for count in range(home.count(".") + 1)]
     found = [sys.modules.get(".".join(filter(None, (package, name)))) for package in ("", *packages)]
     return [module for module in found if isinstance(module, types.ModuleType)]
-
-
-@functools.lru_cache(maxsize=4096)
-def names_of(code: types.CodeType) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
-    """The global names that code loads, the modules it imports, and all names it mentions; nested code included."""
-    loaded, imported, names = set(), set(), set(code.co_names)
-    instructions = code.co_code
-    extended = 0
-    for position in range(0, len(instructions), 2):
-        operation, argument = instructions[position], instructions[position + 1] | extended
-        extended = argument << 8 if operation == dis.EXTENDED_ARG else 0
-        if operation == _LOAD_GLOBAL:
-            loaded.add(code.co_names[argument >> 1])
-        elif operation == _LOAD_NAME:
-            loaded.add(code.co_names[argument])
-        elif operation == _IMPORT_NAME:
-            imported.add(code.co_names[argument])
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            inner = names_of(constant)
-            loaded |= inner[0]
-            imported |= inner[1]
-            names |= inner[2]
-    return frozenset(loaded), frozenset(imported), frozenset(names)

@@ -78,7 +78,8 @@ def uses_jax(function: Any) -> bool:
     Followed are what it wraps and binds, its closure, the globals and imports it names, and the user's own functions
     among these.
     """
-    from pytest_onnxprep.sources.live_code import names_of, runs_user_code
+    from pytest_onnxprep.sources.code_names import names_of
+    from pytest_onnxprep.sources.live_code import runs_user_code
 
     queue: list[Any] = [function]
     seen: set[int] = set()

@@ -11,6 +11,7 @@ import types
 from collections.abc import Iterable
 from typing import Any
 
+from pytest_onnxprep.sources.code_names import names_of
 from pytest_onnxprep.sources.jax_weights import linen_fields
 from pytest_onnxprep.sources.live_code import (
     annotations_of,
@@ -21,7 +22,6 @@ from pytest_onnxprep.sources.live_code import (
     is_user,
     loaded_modules,
     module_of,
-    names_of,
     runs_user_code,
 )
 from pytest_onnxprep.sources.module_origin import Origin, distribution_label, origin_of

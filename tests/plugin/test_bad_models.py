@@ -132,7 +132,7 @@ def test_a_missing_model_fixture(story):
     outcome = story("@onnx_export(inputs=X)" + TAIL)
 
     assert outcome.counts() == {"error": 2}
-    assert "fixture 'model' not found" in outcome.text
+    assert "has no model: @onnx_export names no source, and there is no fixture 'model'" in outcome.text
     assert "PASSED test_story.py::test_plain" in outcome.text
 
 

@@ -9,7 +9,7 @@ import pytest
 TWO = """
 @onnx_export(build, inputs=X, exporter="torchscript", opset=[15, 17])
 @parity(max_examples=3)
-@latency_budget(p95_ms=500, max_time_s=0.1)
+@latency_budget(p95_ms=500, max_time_s=5)
 @size_budget(mb={mb})
 def test_x(onnx_model):
     pathlib.Path("ran").open("a").write("body\\n")
@@ -136,6 +136,28 @@ def test_xfail_and_skip_marks_count(story):
     )
 
     outcome.result.assert_outcomes(xfailed=2, skipped=1)
+
+
+def test_xfail_of_one_check_leaves_the_others_alone(story):
+    """``check=`` and ``variant=`` say which items a strict xfail means; the others have to pass as ever."""
+    outcome = story(
+        "@pytest.mark.xfail(check='parity', variant='torchscript-opset17', strict=True, reason='a baked branch')\n"
+        "@onnx_export(build_branches, inputs=X, exporter='torchscript', opset=[15, 17])\n@parity()\n"
+        "def test_known(onnx_model): pass\n"
+    )
+
+    outcome.result.assert_outcomes(passed=2, xfailed=1, failed=1)
+    assert outcome.verdicts["test_known[torchscript-opset17-export]"] == "pass"
+
+
+def test_xfail_of_an_unknown_check_is_an_error(story):
+    """A check that does not exist would never fail."""
+    outcome = story(
+        "@pytest.mark.xfail(check='parrity')\n@onnx_export(build, inputs=X)\ndef test_known(onnx_model): pass\n"
+    )
+
+    assert "test_story.py" in outcome.text
+    assert "@xfail: unknown check 'parrity'; did you mean 'parity'?" in outcome.text
 
 
 def test_a_skip_in_the_body_or_the_factory_is_a_skip(story):

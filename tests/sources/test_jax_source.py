@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,10 +18,13 @@ import jax.numpy as jnp  # noqa: E402
 from pytest_onnxprep.errors import ReferenceRefused, SourceError  # noqa: E402
 from pytest_onnxprep.sources.custody import untouched  # noqa: E402
 from pytest_onnxprep.sources.load import load_source  # noqa: E402
+from pytest_onnxprep.sources.trace import Limits  # noqa: E402
 from pytest_onnxprep.spec.signature import Signature  # noqa: E402
 from pytest_onnxprep.spec.tensor import TensorSpec  # noqa: E402
 
 X = Signature({"x": TensorSpec("float32", "batch, 4")})
+#: A busy machine may take its time: what is traced is tested, not how fast.
+PATIENT = Limits(max_s=120)
 FEEDS = {"x": np.linspace(-2, 2, 8, dtype=np.float32).reshape(2, 4)}
 WEIGHT = np.random.default_rng(0).normal(size=(4, 3)).astype("float32")
 
@@ -229,7 +233,7 @@ def test_bits_have_no_double():
 
 def test_trace_names_weights_layers_and_lines():
     """Every step, with the weight it uses and the user's line, not the library's."""
-    trace = load_source(flax_nnx).trace(FEEDS, X)
+    trace = load_source(flax_nnx).trace(FEEDS, X, PATIENT)
     product = next(value for value in trace.values if value.operator == "dot_general")
 
     assert trace.complete
@@ -241,11 +245,9 @@ def test_trace_names_weights_layers_and_lines():
 
 def test_trace_keeps_what_is_asked_for():
     """Whole values by their position."""
-    from pytest_onnxprep.sources.trace import Limits
-
     source = load_source(function)
-    last = len(source.trace(FEEDS, X).values) - 1
-    trace = source.trace(FEEDS, X, Limits(keep=frozenset({last})))
+    last = len(source.trace(FEEDS, X, PATIENT).values) - 1
+    trace = source.trace(FEEDS, X, replace(PATIENT, keep=frozenset({last})))
 
     assert np.allclose(trace.whole[last], source.run(FEEDS, X)["output"])
 

@@ -1,0 +1,195 @@
+"""Peak memory of a fresh process that holds ONNX Runtime and the model, against budgets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pytest_onnxprep.errors import OnnxPrepError
+from pytest_onnxprep.runtime.child_measure import ChildMeasure
+from pytest_onnxprep.runtime.child_process import run_child
+from pytest_onnxprep.spec.verdict import Verdict
+
+#: Timed runs of each child; the arena has grown by the second.
+RUNS = 3
+#: Children taken in addition where the budget lies between the smallest and the largest of the first.
+MORE_CHILDREN = 4
+TIMEOUT_S = 300.0
+
+_WHAT = {"peak_mb": "peak", "model_mb": "model's own share of the peak", "steady_mb": "steady"}
+
+
+@dataclass(frozen=True)
+class MemoryMeasurement:
+    """What the children held and what that says about the budgets.
+
+    Args:
+        verdict: ``PASS`` or ``FAIL``.
+        summary: one line.
+        figures: JSON-able; megabytes are 10**6 bytes.
+        children: every child, in order.
+        details: where the memory goes; empty for a pass.
+    """
+
+    verdict: Verdict
+    summary: str
+    figures: dict[str, Any]
+    children: tuple[ChildMeasure, ...]
+    details: str = ""
+
+
+def measure_children(
+    path: str | Path,
+    feeds: Mapping[str, Any],
+    *,
+    budgets: Mapping[str, float],
+    threads: int = 1,
+    provider: str | None = None,
+    children: int = 3,
+) -> MemoryMeasurement:
+    """Run the model in several fresh processes, one after the other; their median is judged.
+
+    Resident memory hardly depends on what else the machine does, so the median over its budget is a fail. Where the
+    children do not agree on which side of the budget they are, more are asked.
+
+    Args:
+        path: the ONNX file.
+        feeds: input name -> array.
+        budgets: ``peak_mb``, ``model_mb``, ``steady_mb`` -> megabytes; empty measures only.
+        threads: intra-op threads.
+        provider: execution provider; None is the CPU's.
+        children: how many, odd.
+
+    Raises:
+        OnnxPrepError: the model cannot be measured.
+    """
+
+    def child(*, arena: bool = False) -> ChildMeasure:
+        return run_child(path, feeds, provider=provider, threads=threads, runs=RUNS, arena=arena, timeout_s=TIMEOUT_S)
+
+    found = [completed(child(), "memory") for _ in range(children)]
+    if any(min(values) <= limit < max(values) for values, limit in _values_and_limits(found, budgets)):
+        found += [completed(child(), "memory") for _ in range(MORE_CHILDREN)]
+    profiled = child(arena=True)  # its own figures are not used: the profiler takes memory too
+    return _Report(found, profiled.arena_bytes if profiled.ok else None, budgets).measurement()
+
+
+def completed(child: ChildMeasure, what: str) -> ChildMeasure:
+    """The child, if it did everything asked for.
+
+    Raises:
+        OnnxPrepError: it did not, with its own words.
+    """
+    if not child.ok:
+        raise OnnxPrepError(f"{what} cannot be measured in a process of its own: {child.message}")
+    return child
+
+
+def median(values: list[float]) -> float:
+    """The middle value; of an even number the larger of the two."""
+    return sorted(values)[len(values) // 2]
+
+
+def _series(children: list[ChildMeasure]) -> dict[str, list[float]]:
+    """Megabytes by figure, one per child."""
+    series: dict[str, list[float]] = {name: [] for name in ("peak_mb", "model_mb", "steady_mb", "baseline_mb")}
+    for one in children:
+        if one.steady is None or one.baseline is None or one.own_bytes is None:  # not of a completed child
+            continue
+        series["peak_mb"].append(one.steady.peak / 1e6)
+        series["model_mb"].append(one.own_bytes / 1e6)
+        series["steady_mb"].append(one.steady.resident / 1e6)
+        series["baseline_mb"].append(one.baseline.resident / 1e6)
+    return series
+
+
+def _values_and_limits(children: list[ChildMeasure], budgets: Mapping[str, float]) -> list[tuple[list[float], float]]:
+    series = _series(children)
+    return [(series[name], limit) for name, limit in budgets.items()]
+
+
+class _Report:
+    """Words and figures."""
+
+    def __init__(self, children: list[ChildMeasure], arena: int | None, budgets: Mapping[str, float]) -> None:
+        self.children, self.budgets = children, budgets
+        self.series = _series(children)
+        self.medians = {name: median(values) for name, values in self.series.items()}
+        self.arena_mb = None if arena is None else arena / 1e6
+        self.over = {name: limit for name, limit in budgets.items() if self.medians[name] > limit}
+
+    def measurement(self) -> MemoryMeasurement:
+        """The whole."""
+        return MemoryMeasurement(
+            Verdict.FAIL if self.over else Verdict.PASS,
+            self._summary(),
+            self._figures(),
+            tuple(self.children),
+            self._details() if self.over else "",
+        )
+
+    def _figures(self) -> dict[str, Any]:
+        last = self.children[-1]
+        own = {name: round(value, 3) for name, value in self.medians.items()}
+        return {
+            **own,
+            "arena_mb": None if self.arena_mb is None else round(self.arena_mb, 3),
+            "peak_range_mb": [round(end, 3) for end in (min(self.series["peak_mb"]), max(self.series["peak_mb"]))],
+            "children": len(self.children),
+            "budget": dict(self.budgets),
+            "threads": last.threads_asked,
+            "process_threads": last.threads,
+            "provider": last.provider,
+        }
+
+    def _summary(self) -> str:
+        shown = self.over or self.budgets
+        if not shown:
+            medians = self.medians
+            return f"peak {_mb(medians['peak_mb'])} MB, of which the model {_mb(medians['model_mb'])} MB; no budget"
+        return "; ".join(self._against(name, limit) for name, limit in shown.items()) + self._taken()
+
+    def _against(self, name: str, limit: float) -> str:
+        value = self.medians[name]
+        if name in self.over:
+            return f"{_WHAT[name]} {_mb(value)} MB, {_mb(value - limit)} over the budget of {limit:g}"
+        return f"{_WHAT[name]} {_mb(value)} of {limit:g} MB"
+
+    def _taken(self) -> str:
+        low, high = min(self.series["peak_mb"]), max(self.series["peak_mb"])
+        spread = "" if _mb(low) == _mb(high) else f", peaks {_mb(low)}..{_mb(high)} MB"
+        return f" (median of {len(self.children)} fresh processes{spread})"
+
+    def _details(self) -> str:
+        """Where the memory goes, and what may be done."""
+        medians = self.medians
+        lines = [f"memory over budget: {self._summary()}", ""]
+        lines += [f"  {name:<38}{value:>10} MB" for name, value in self._rows()]
+        arena = self.arena_mb or 0.0
+        lines += ["", f"Hint: {_hint(medians['model_mb'], arena, medians['baseline_mb'], min(self.over.values()))}"]
+        return "\n".join(lines)
+
+    def _rows(self) -> list[tuple[str, str]]:
+        medians = self.medians
+        rows = [
+            ("peak of the process", _mb(medians["peak_mb"])),
+            ("  ONNX Runtime, NumPy and the inputs", _mb(medians["baseline_mb"])),
+            ("  the model: weights, buffers, arena", _mb(medians["model_mb"])),
+        ]
+        if self.arena_mb is not None:
+            rows.append(("what the arena holds (reserved)", _mb(self.arena_mb)))
+        return [*rows, ("steady, after the runs", _mb(medians["steady_mb"]))]
+
+
+def _hint(model: float, arena: float, baseline: float, limit: float) -> str:
+    if baseline >= limit:
+        return "ONNX Runtime alone is over the budget; budget the model's own share with model_mb, or raise peak_mb."
+    if arena > model / 2:
+        return "most of it is the arena: intermediate results. A smaller batch or input size shrinks it."
+    return "most of it is not the arena: weights, their packed copies and the graph. Quantising or sharing shrinks it."
+
+
+def _mb(value: float) -> str:
+    return f"{value:.0f}" if value >= 1000 else f"{value:.4g}"
