@@ -13,7 +13,6 @@ from pytest_onnxprep.errors import ParityError, own_frames_hidden
 from pytest_onnxprep.machine import conditions
 from pytest_onnxprep.runtime.latency import LatencyMeasurement, measure
 from pytest_onnxprep.runtime.memory import MemoryMeasurement, measure_children
-from pytest_onnxprep.runtime.session import make_session
 from pytest_onnxprep.spec.check_requests import read_latency, read_parity
 from pytest_onnxprep.spec.resource_requests import read_memory
 from pytest_onnxprep.spec.verdict import CheckResult, Verdict
@@ -80,7 +79,7 @@ def measure_latency(
         read_latency(at=at, threads=threads, **cast(Any, budgets))
     maker = Maker(model.signature)
     feeds = maker.feeds(maker.plain(model.signature.check_sizes(at or {}, "at")))
-    session = make_session(model.path, provider=provider or model.provider, threads=threads)
+    session = model.open_session(provider=provider, threads=threads)
     finish = conditions()
     found = measure(session, feeds, budgets=budgets, threads=threads, max_time_s=max_time_s)
     return replace(found, figures={**found.figures, "conditions": finish()})
