@@ -353,7 +353,8 @@ def test_a_pipeline_is_played_as_a_whole_and_has_no_baseline(run, story):
         MODELS
         + """
 def build_pipeline():
-    return pytest_onnxprep.Pipeline([pytest_onnxprep.Stage(build_chain(), "a"), pytest_onnxprep.Stage(build_chain(), "b")])
+    stage = pytest_onnxprep.Stage
+    return pytest_onnxprep.Pipeline([stage(build_chain(), "a"), stage(build_chain(), "b")])
 
 @onnx_export(build_pipeline, inputs=CHAIN, **TS)
 @latency_budget(min_speedup=0.001, against="framework")
