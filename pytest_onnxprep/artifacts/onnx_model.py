@@ -228,14 +228,19 @@ def qualified_name(node: Any) -> str:
     return str(node.op_type) if node.domain in DEFAULT_DOMAINS else f"{node.domain}.{node.op_type}"
 
 
+def bodies(node: Any) -> Iterator[Any]:
+    """Every node of the bodies of a Loop, If or Scan, and of their bodies."""
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            yield from _nodes(attribute.g.node)
+        for graph in attribute.graphs:
+            yield from _nodes(graph.node)
+
+
 def _nodes(nodes: Any) -> Iterator[Any]:
     for node in nodes:
         yield node
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from _nodes(attribute.g.node)
-            for graph in attribute.graphs:
-                yield from _nodes(graph.node)
+        yield from bodies(node)
 
 
 def tensor_bytes(tensor: Any) -> int:

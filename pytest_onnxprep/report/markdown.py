@@ -9,10 +9,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from pytest_onnxprep.report.assessment import assessment_markdown
 from pytest_onnxprep.report.columns import COLUMNS, Column, counts, filled, legend
 from pytest_onnxprep.report.curves import Curve, curves, lines
 from pytest_onnxprep.report.environment import header_line
 from pytest_onnxprep.report.files import write_text
+from pytest_onnxprep.report.profile_table import profile_markdown
 from pytest_onnxprep.report.records import SEVERITY, Note, Record, Row, rows
 from pytest_onnxprep.report.resource_columns import RESOURCE_COLUMNS, measured, resource_legend
 from pytest_onnxprep.spec.description import ModelDescription
@@ -30,19 +32,32 @@ def write_markdown(path: str | os.PathLike[str], records: Iterable[Record], envi
     Raises:
         OnnxPrepError: the file cannot be written.
     """
-    records = list(records)
-    write_text(path, markdown(rows(records), environment, curves(records)))
+    kept = list(records)
+    write_text(path, markdown(rows(kept), environment, curves(kept), more=_more(kept)))
 
 
-def markdown(found: Sequence[Row], environment: Mapping[str, Any], drawn: Sequence[Curve] = ()) -> str:
-    """Return the report as text; rows that passed are left out where it would not fit a comment."""
+def _more(records: Sequence[Record]) -> str:
+    return "\n\n".join(filter(None, (assessment_markdown(records), profile_markdown(records))))
+
+
+def markdown(
+    found: Sequence[Row], environment: Mapping[str, Any], drawn: Sequence[Curve] = (), *, more: str = ""
+) -> str:
+    """Return the report as text; rows that passed are left out where it would not fit a comment.
+
+    Args:
+        found: the rows.
+        environment: of the run.
+        drawn: latency over size.
+        more: what follows the failures where there is room for it.
+    """
     footer = f"<sub>{_prose(header_line(environment))}</sub>"
     if not found:
         return f"### ONNX models\n\n{_NOTHING}\n\n{footer}\n"
     title = f"### ONNX models: {counts([row.verdict for row in found], SEVERITY)}"
     failures = "\n".join(_note(row, note) for row in found for note in row.notes)
     wrong = [row for row in found if row.verdict != "pass"]
-    for shown, inside in ((found, _files(found)), (found, ""), (wrong, "")):
+    for shown, inside in ((found, f"{more}\n\n{_files(found)}".strip()), (found, more), (found, ""), (wrong, "")):
         tables = [_table(shown, COLUMNS), _left_out(len(found) - len(shown)), _prose(legend(shown))]
         used = measured(shown)
         sizes = _curves(drawn) if shown is found else ""

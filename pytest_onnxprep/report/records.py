@@ -15,7 +15,7 @@ from pytest_onnxprep.spec.verdict import Verdict
 Record = Mapping[str, Any]
 
 #: Checks that may be asked for at several sizes, an item each.
-_SIZED = ("latency", "memory", "startup", "throughput")
+_SIZED = ("latency", "memory", "startup", "throughput", "fits")
 
 #: Worst first. A verdict this version does not know counts as an error: it is not known to be harmless.
 SEVERITY = tuple(v.value for v in (Verdict.ERROR, Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.SKIP, Verdict.PASS))

@@ -11,6 +11,7 @@ from pytest_onnxprep.spec.dims import DEFAULT_DIM, Dim, parse_dim_ranges
 from pytest_onnxprep.spec.errors import SpecError, as_tuple, closest
 from pytest_onnxprep.spec.own_options import check_own_options
 from pytest_onnxprep.spec.shape_strategy import ShapeStrategy, check_buckets, read_strategy
+from pytest_onnxprep.spec.target_files import target_names
 from pytest_onnxprep.spec.tensor import TensorSpec, parse_tensor_spec
 
 _INPUTS = "accepted: {name: 'dtype[dims]' or TensorSpec(...) or example array}"
@@ -34,6 +35,7 @@ class ExportRequest:
     opsets: tuple[int | None, ...] = (None,)
     options: tuple[Mapping[str, Any], ...] = ({},)
     domains: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
     strategy: ShapeStrategy = field(default_factory=ShapeStrategy)
 
     def known_dims(self) -> set[str] | None:
@@ -73,7 +75,7 @@ def read_export(
     """
     if isinstance(source, (bool, int, float, bytes, list, tuple, Mapping)):
         raise SpecError(f"source {source!r} is no model; accepted: a zero-argument factory, a model, or a path")
-    for name, value in (("precision", precision), ("transform", transform), ("target", target)):
+    for name, value in (("precision", precision), ("transform", transform)):
         if value is not None:
             raise SpecError(f"{name}={value!r} is not available in this version; leave it out")
     inputs = _either("inputs", inputs, "args", args)
@@ -115,6 +117,7 @@ def read_export(
         _read_opsets(opset),
         variants,
         domains,
+        () if target is None else target_names(target),
         strategy,
     )
 
