@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     from pytest_onnxprep.api import assert_parity as assert_parity
     from pytest_onnxprep.api import measure_latency as measure_latency
     from pytest_onnxprep.api import measure_memory as measure_memory
+    from pytest_onnxprep.artifacts.metadata import write_metadata as write_metadata
     from pytest_onnxprep.artifacts.onnx_model import OnnxModel as OnnxModel
+    from pytest_onnxprep.compose.advisor import advise_buckets as advise_buckets
+    from pytest_onnxprep.compose.buckets import BucketedModel as BucketedModel
     from pytest_onnxprep.errors import ContractViolation as ContractViolation
     from pytest_onnxprep.errors import ExportFailed as ExportFailed
     from pytest_onnxprep.errors import Finding as Finding
@@ -31,6 +34,11 @@ if TYPE_CHECKING:
     from pytest_onnxprep.marks import size_budget as size_budget
     from pytest_onnxprep.marks import startup_budget as startup_budget
     from pytest_onnxprep.marks import throughput_budget as throughput_budget
+    from pytest_onnxprep.spec.composition import Ensemble as Ensemble
+    from pytest_onnxprep.spec.composition import Loop as Loop
+    from pytest_onnxprep.spec.composition import Pipeline as Pipeline
+    from pytest_onnxprep.spec.composition import Stage as Stage
+    from pytest_onnxprep.spec.description import ModelDescription as ModelDescription
     from pytest_onnxprep.spec.dims import Dim as Dim
     from pytest_onnxprep.spec.signature import Signature as Signature
     from pytest_onnxprep.spec.tensor import TensorSpec as TensorSpec
@@ -40,6 +48,11 @@ __version__ = "0.1.0"
 
 _WHERE = {
     "Dim": "spec.dims",
+    "Ensemble": "spec.composition",
+    "Loop": "spec.composition",
+    "Pipeline": "spec.composition",
+    "Stage": "spec.composition",
+    "ModelDescription": "spec.description",
     "Signature": "spec.signature",
     "TensorSpec": "spec.tensor",
     "Tolerance": "spec.tolerance",
@@ -51,9 +64,12 @@ _WHERE = {
     "startup_budget": "marks",
     "throughput_budget": "marks",
     "OnnxModel": "artifacts.onnx_model",
+    "BucketedModel": "compose.buckets",
+    "advise_buckets": "compose.advisor",
     "assert_parity": "api",
     "measure_latency": "api",
     "measure_memory": "api",
+    "write_metadata": "artifacts.metadata",
     "ContractViolation": "errors",
     "ExportFailed": "errors",
     "Finding": "errors",

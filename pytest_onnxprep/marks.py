@@ -52,6 +52,8 @@ def onnx_export(
     generate: Callable[..., Mapping[str, Any]] | None = None,
     samples: Any = None,
     artifact: Any = None,
+    shapes: str | None = None,
+    buckets: Sequence[Mapping[str, int]] | None = None,
     exporter: str | Sequence[str] | None = None,
     opset: int | Sequence[int] | None = None,
     precision: str | None = None,
@@ -74,6 +76,8 @@ def onnx_export(
         generate: ``f(dims, rng) -> {name: array}``, for inputs that belong together.
         samples: the user's own feeds, checked first: a factory, an ``.npz`` file, or a folder of them.
         artifact: an ONNX file made elsewhere, held to the same checks against ``source``.
+        shapes: ``dynamic``, or ``fixed``: one file at the example size of every dim.
+        buckets: sizes of several files, into which inputs are padded at run time.
         exporter: ``dynamo``, ``torchscript``, ``tf2onnx``, ``transformers``, ``none``; a list makes variants.
         opset: opset of ONNX's default domain; a list makes variants.
         precision: reserved.
@@ -111,7 +115,8 @@ def parity(
         special_values: also try NaN, infinities and signed zeros.
         outputs: outputs to compare, or name -> its own tolerance.
         metrics: minimum per metric: ``cosine``, ``sqnr_db``, ``psnr_db``, ``top1``, ``top5``, ``within``. Without atol
-            and rtol they replace the element-wise comparison of floats.
+            and rtol they replace the element-wise comparison of floats. ``iou`` (boxes found) and ``tokens`` compare
+            what a whole answer means.
         min_sqnr_db: short for ``metrics={"sqnr_db": ...}``.
         min_top1: short for ``metrics={"top1": ...}``, a share in 0..1.
     """
@@ -144,7 +149,7 @@ def latency_budget(
         at: dim -> size to measure at (smallest size where left out); a list makes an item each.
         threads: intra-op threads of ONNX Runtime.
         provider: execution provider; default ``--onnxprep-provider``.
-        max_time_s: sampling time at most, 3 s by default (1 to 3 s for a comparison).
+        max_time_s: sampling time at most, 3 s by default (1 to 4 s for a comparison).
         max_regression: how much slower it may be than the baseline, ``"5%"`` or 0.05.
         min_speedup: how many times as fast as ``against`` it must be, 1.5.
         against: ``"framework"``, ``"baseline"``, another variant such as ``"torchscript-opset17"``, or an ONNX file.

@@ -24,11 +24,12 @@ ALLOWED: dict[str, set[str]] = {
     "fuzz": {"errors", "spec"},
     "strategies": {"fuzz", "errors", "spec"},
     "report": {"machine", "errors", "spec"},
-    "runtime": {"stats", "errors", "spec"},
+    "runtime": {"machine", "stats", "errors", "spec"},
     "sources": {"runtime", "errors", "spec"},
     "artifacts": {"sources", "runtime", "errors", "spec"},
     "transforms": {"artifacts", "runtime", "errors", "spec"},
     "exporters": {"artifacts", "sources", "fuzz", "runtime", "errors", "spec"},
+    "compose": {"exporters", "artifacts", "sources", "fuzz", "runtime", "stats", "errors", "spec"},
     "compare": {"artifacts", "runtime", "errors", "spec"},
     "localise": {"compare", "artifacts", "sources", "runtime", "errors", "spec"},
     "checks": {

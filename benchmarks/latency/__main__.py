@@ -146,7 +146,7 @@ def _duets(quiet: Sequence[Found], loaded: Sequence[Found]) -> Result:
         rows,
         "Fresh processes, fail/pass/inconclusive. `mean:5%` and numpy p95: share of ordered pairs of processes in "
         f"which the model's figure in one ({LOOP_S} s of calls) is more than 5 % above A's in the other, as with a "
-        f"stored baseline. Calls preempted, median of processes: quiet {_preempted(quiet)}, hogs {_preempted(loaded)}.",
+        f"stored baseline. How noisy it was, median of processes: quiet {_noise(quiet)}; hogs {_noise(loaded)}.",
     )
 
 
@@ -228,8 +228,10 @@ def _over(found: Sequence[Found], figure: str, budget_ms: float) -> int:
     return sum(one["loop A"][figure] * 1e3 > budget_ms for one in found)
 
 
-def _preempted(found: Sequence[Found]) -> str:
-    return f"{statistics.median(one['A/A']['preempted'] for one in found):.1%}"
+def _noise(found: Sequence[Found]) -> str:
+    """So that a reader sees whether quiet was quiet."""
+    preempted, stretch = (statistics.median(one["A/A"][name] for one in found) for name in ("preempted", "stretch"))
+    return f"{preempted:.1%} of calls preempted, bursts took {stretch:.2f} times as long as their work"
 
 
 def main() -> int:

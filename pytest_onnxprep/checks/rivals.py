@@ -94,7 +94,7 @@ def compare(case: Case, comparison: Comparison, feeds: Mapping[str, Any], sessio
 def save(case: Case, session: Any, at: str, figures: Mapping[str, Any]) -> Path | None:
     """Make the model a baseline where that is asked for."""
     rivals: Rivals | None = case.rivals
-    if rivals is None or rivals.save is None:
+    if rivals is None or rivals.save is None or case.model.parts:  # a baseline is one file
         return None
     kept = {name: figures.get(name) for name in ("min_ms", "p50_ms", "p95_ms", "mean_ms", "n", "threads", "provider")}
     return baselines.save(
@@ -112,6 +112,9 @@ def _with_baseline(case: Case, comparison: Comparison, feeds: Mapping[str, Any],
             Verdict.SKIP, f"{comparison} not judged: no --onnxprep-baseline DIR was given to compare with ({_SAVE})"
         )
     found = baselines.load(rivals.load, rivals.key)
+    if found is None and rivals.save is not None:
+        summary = f"{comparison}: there is no baseline yet in {rivals.load} to compare with"
+        return Part(Verdict.SKIP, summary, {"baseline": None}, is_waived=True)
     if found is None:
         there = "it has none for this test and variant" if rivals.load.is_dir() else "there is no such folder"
         summary = f"{comparison} not judged: no baseline in {rivals.load}: {there}; {_SAVE}"

@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from pytest_onnxprep.artifacts.onnx_model import DEFAULT_DOMAINS, all_nodes, opset_of, qualified_name
-from pytest_onnxprep.errors import ContractViolation, ExportFailed
+from pytest_onnxprep.errors import ContractViolation, ExportFailed, OnnxPrepError, SourceError
+from pytest_onnxprep.exporters.kernel_words import missing_kernel
+from pytest_onnxprep.runtime.isolation import prove
 from pytest_onnxprep.runtime.session import make_session, session_types
 from pytest_onnxprep.sources.load import one_line
-from pytest_onnxprep.sources.onnx_file import external_files
+from pytest_onnxprep.sources.onnx_file import external_files, is_large
+from pytest_onnxprep.sources.onnx_guard import read_model
 from pytest_onnxprep.spec.signature import Signature
 from pytest_onnxprep.spec.tensor import TensorSpec
 
@@ -47,10 +50,10 @@ def check_contract(
         ContractViolation: it is valid, but not what was declared; the message lists every breach.
     """
     proto = _read(path)
-    external_files(path)  # a file that points out of its folder is refused before anybody follows it
+    large = is_large(external_files(path))  # a file that points out of its folder is refused before anybody follows it
     _check_operators(proto)
     _check_validity(path)
-    inputs, outputs = _load(path, provider, custom_ops)
+    inputs, outputs = _load(path, proto, provider, custom_ops, lean=large)
     breaches = [
         *_opset_breach(proto, opset),
         *_domain_breaches(proto, domains),
@@ -68,12 +71,10 @@ def check_contract(
 
 
 def _read(path: Path) -> Any:
-    import onnx
-
     try:
-        return onnx.load(str(path), load_external_data=False)
-    except Exception as error:
-        raise ExportFailed.fail(f"{path.name} is not a readable ONNX file: {one_line(error)}") from error
+        return read_model(path)
+    except SourceError as error:
+        raise ExportFailed.fail(str(error).replace(repr(str(path)), path.name)) from error
 
 
 def unknown_nodes(proto: Any) -> list[Any]:
@@ -119,12 +120,16 @@ def _check_validity(path: Path) -> None:
         ) from error
 
 
-def _load(path: Path, provider: str | None, custom_ops: Iterable[str]) -> tuple[Any, Any]:
+def _load(path: Path, proto: Any, provider: str | None, custom_ops: Iterable[str], *, lean: bool) -> tuple[Any, Any]:
     try:
-        return session_types(make_session(path, provider=provider, custom_ops=custom_ops))
+        prove(path)
+        return session_types(make_session(path, provider=provider, custom_ops=custom_ops, lean=lean))
     except Exception as error:
-        if type(error).__module__.startswith("pytest_onnxprep"):
+        if isinstance(error, OnnxPrepError):
             raise
+        told = missing_kernel(error, proto)
+        if told is not None:
+            raise ExportFailed.fail(*told) from error
         raise ExportFailed.fail(
             f"ONNX Runtime cannot load the file: {one_line(error)}", f"ONNX Runtime cannot load {path.name}:\n{error}"
         ) from error

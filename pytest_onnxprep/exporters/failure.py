@@ -51,6 +51,11 @@ _HINTS = (
         "jax2onnx cannot compute with the size of an array made from a dynamic size (jnp.arange(x.shape[0])): use "
         "jax.lax.iota, or declare the dim with one size.",
     ),
+    (
+        "would be larger than the limit",
+        "TensorFlow keeps frozen weights in one protobuf, which ends at 2 GB: export the parts of the model apart, or "
+        "convert it from PyTorch or JAX, whose exporters write weights beside the file.",
+    ),
     ("input size not accessible", "The operator needs that size as a number: declare the dim with a fixed size."),
 )
 

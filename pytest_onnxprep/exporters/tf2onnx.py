@@ -12,8 +12,11 @@ from typing import Any, cast
 
 from pytest_onnxprep.artifacts.onnx_model import opset_of, tensor_bytes
 from pytest_onnxprep.errors import SourceError
+from pytest_onnxprep.exporters import tf2onnx_tflite
 from pytest_onnxprep.exporters.contract import unknown_nodes
 from pytest_onnxprep.exporters.job import EXTERNAL_DATA_BYTES, ExportJob
+from pytest_onnxprep.exporters.onnx_names import rename
+from pytest_onnxprep.exporters.tensorflow_handlers import handlers
 from pytest_onnxprep.exporters.unsupported import Operator, UnsupportedOperatorsError, merged
 from pytest_onnxprep.sources.keras_model import KerasSource
 from pytest_onnxprep.sources.tensorflow_function import TfFunctionSource
@@ -35,7 +38,11 @@ def export(job: ExportJob) -> None:
         raise SourceError(
             f"exporter 'tf2onnx' needs {error.name}: pip install 'pytest-onnxprep[tensorflow]'"
         ) from error
+    if job.source.framework == "tflite":
+        _save(tf2onnx_tflite.convert(job), job.path)
+        return
     options = job.options_for(tf2onnx.convert.from_function, _RESERVED)
+    options["custom_op_handlers"] = {**handlers(), **(options.get("custom_op_handlers") or {})}
     source = cast("KerasSource | TfFunctionSource", job.source)
     names = list(job.signature.inputs)
     declared = [
@@ -129,14 +136,4 @@ def _restore_names(graph: Any, values: Any, wanted: dict[str, str]) -> None:
     del values[:]
     values.extend(copies)
     if renames:
-        _rename(graph, renames)
-
-
-def _rename(graph: Any, renames: dict[str, str]) -> None:
-    for node in graph.node:
-        for names in (node.input, node.output):
-            for index, name in enumerate(names):
-                names[index] = renames.get(name, name)
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                _rename(attribute.g, renames)
+        rename(graph, renames)

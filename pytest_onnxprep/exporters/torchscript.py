@@ -8,7 +8,7 @@ from typing import Any
 
 from pytest_onnxprep.errors import ExporterError
 from pytest_onnxprep.exporters.job import ExportJob
-from pytest_onnxprep.exporters.torch_common import RESERVED, example_tensors, flat_module
+from pytest_onnxprep.exporters.torch_common import RESERVED, example_tensors, flat_module, holds_script
 
 #: Options of the plugin's own: translations that torch would want registered for the whole process.
 OURS = frozenset({"symbolics"})
@@ -25,7 +25,7 @@ def export(job: ExportJob) -> None:
             axes[name] = {axis: str(dim) for axis, dim in enumerate(spec.shape) if not dim.is_static}
     module, examples = flat_module(job), example_tensors(job)
     with torch.no_grad(), _without_fast_path(), _symbolics(job):
-        if job.source.unsuited():
+        if holds_script(job.source.model):
             # The exporter's own tracer cannot enter a ScriptModule below the top; torch.jit.trace can, and keeps its
             # branches and loops.
             trace: Any = torch.jit.trace
@@ -39,7 +39,7 @@ def export(job: ExportJob) -> None:
             output_names=job.output_names,
             dynamic_axes=axes,
             opset_version=job.variant.opset,
-            **({"training": torch.onnx.TrainingMode.PRESERVE} if _trains(job.source.model) else {}) | options,
+            **_defaults(job) | options,
         )
 
 
@@ -71,6 +71,17 @@ def _symbolics(job: ExportJob) -> Iterator[None]:
         with suppress(AttributeError, KeyError):  # torch keeps an empty entry, and fails over it at the next export
             for name in new:
                 del registry._registry[name]
+
+
+def _defaults(job: ExportJob) -> dict[str, Any]:
+    import torch
+
+    found: dict[str, Any] = {}
+    if _trains(job.source.model):
+        found["training"] = torch.onnx.TrainingMode.PRESERVE
+    if not job.signature.inputs:  # an output folded to a constant loses the name it was given
+        found["do_constant_folding"] = False
+    return found
 
 
 def _trains(module: Any) -> bool:

@@ -20,6 +20,7 @@ from pytest_onnxprep.exporters.chatter import Chatter, captured, tracer_warnings
 from pytest_onnxprep.exporters.contract import check_contract
 from pytest_onnxprep.exporters.export_key import export_key, installed, provers
 from pytest_onnxprep.exporters.failure import export_failed, reasons, sections
+from pytest_onnxprep.exporters.isolated import export_apart
 from pytest_onnxprep.exporters.job import ExportJob
 from pytest_onnxprep.exporters.naming import declare_dims
 from pytest_onnxprep.fuzz.example import Maker
@@ -27,6 +28,8 @@ from pytest_onnxprep.runtime.session import provider_name
 from pytest_onnxprep.sources.base import Source
 from pytest_onnxprep.sources.custody import Custody, untouched
 from pytest_onnxprep.sources.load import load_source
+from pytest_onnxprep.sources.onnx_file import guarded_files
+from pytest_onnxprep.sources.onnx_guard import read_model
 from pytest_onnxprep.spec.own_options import custom_op_libraries
 from pytest_onnxprep.spec.signature import Signature
 from pytest_onnxprep.spec.variant import Variant
@@ -133,6 +136,10 @@ class Workshop:
         return kept[1]
 
     def _remember(self, key: str, made: OnnxModel | Finding) -> None:
+        if isinstance(made, OnnxModel) and made.is_large:  # of large models only the variants of one are kept
+            for old, other in list(self._made.items()):
+                if isinstance(other, OnnxModel) and other.is_large and other.source is not made.source:
+                    del self._made[old]
         self._made[key] = made
         while len(self._made) > _KEPT:
             del self._made[next(iter(self._made))]
@@ -141,13 +148,13 @@ class Workshop:
         """The variant with exporter and opset filled in, refused where they do not fit the source."""
         if artifact is not None:
             return replace(variant, exporter="none")
-        unsuited = source.unsuited()
+        unsuited, last_resorts = source.unsuited(), source.last_resorts()
         name, opset = variant.exporter, variant.opset
         if variant.asked is not None and variant.asked[0] is None:  # put a guess made at collection right
             guessed = catalog.find(name) if name else None
-            if guessed is None or source.framework not in guessed.frameworks or name in unsuited:
+            if guessed is None or source.framework not in guessed.frameworks or name in {**unsuited, **last_resorts}:
                 name, opset = variant.asked
-        name = name or catalog.best_for(source.framework, opset, unsuited)
+        name = name or catalog.best_for(source.framework, opset, unsuited, last_resorts)
         info = catalog.find(name)
         catalog.check_framework(info, source.framework, source.label, unsuited)
         catalog.check_opset(info, opset)
@@ -190,6 +197,7 @@ class Workshop:
         self, source: Source, signature: Signature, variant: Variant, domains: tuple[str, ...], path: Path
     ) -> OnnxModel:
         """Take a file made elsewhere: same contract, no naming of dims, no copy."""
+        _guard(path)
         natural = list(trace_run(source, signature, _example(signature)))
         named = _with_own_outputs(signature, natural, path)
         check_contract(
@@ -202,6 +210,15 @@ class Workshop:
         )
         provenance = {"source": source.label, "exporter": "none", "file": str(path), "outputs": natural}
         return OnnxModel(path, named, source, variant, provenance, provider=self.provider)
+
+
+def _guard(path: Path) -> None:
+    """Look at a file made elsewhere before onnx and ONNX Runtime act on what it says."""
+    try:
+        read_model(path)
+    except SourceError:
+        return  # a file that cannot be read is the model's failure: the contract check says so
+    guarded_files(path)
 
 
 def _with_own_outputs(signature: Signature, natural: list[str], path: Path) -> Signature:
@@ -241,7 +258,9 @@ def make_export(
     job = ExportJob(source, named, variant, feeds, path)
     info = catalog.find(variant.exporter or "none")
     started = time.perf_counter()
-    chatter = _run_exporter(info, job)
+    chatter = None if source.recipe is None else export_apart(job, source.recipe)
+    if chatter is None:
+        chatter = run_exporter(info, job)
     seconds = time.perf_counter() - started
     if not path.exists():
         raise ExportFailed.fail(f"{info.name} returned without writing a file", sections=sections(chatter))
@@ -287,7 +306,7 @@ def _example(signature: Signature) -> dict[str, np.ndarray]:
     return maker.feeds(maker.plain(signature.trace_sizes()))
 
 
-def _run_exporter(info: catalog.ExporterInfo, job: ExportJob) -> Chatter:
+def run_exporter(info: catalog.ExporterInfo, job: ExportJob) -> Chatter:
     """Run the exporter quietly, and leave the model as it was.
 
     Returns:

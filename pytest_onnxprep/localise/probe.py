@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from pytest_onnxprep.artifacts.onnx_model import tensor_bytes
 from pytest_onnxprep.localise.graph import Arrays, Graph
 from pytest_onnxprep.runtime.custom_ops import register
 
@@ -18,6 +19,7 @@ _REFUSER = re.compile(r"while running (\S+) node\. Name:'(.*?)'")
 _FATAL_ONLY = 4
 _LIMIT_BYTES = 300_000_000
 _KEPT_BYTES = 100_000_000
+_PACKED_BYTES = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ def open_session(model: Any, folder: Path, custom_ops: Iterable[str] = ()) -> An
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     register(options, custom_ops)
+    if sum(map(tensor_bytes, model.graph.initializer)) > _PACKED_BYTES:
+        options.add_session_config_entry("session.disable_prepacking", "1")  # no copy of what is mapped from the file
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 

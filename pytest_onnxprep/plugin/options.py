@@ -62,6 +62,14 @@ def add_options(parser: pytest.Parser) -> None:
         help="export everything afresh and keep nothing",
     )
     parser.addini("onnxprep_no_cache", "same as --onnxprep-no-cache", type="bool", default=False)
+    group.addoption(
+        "--onnxprep-isolate",
+        dest="onnxprep_isolate",
+        action="store_true",
+        default=None,
+        help="export, and load ONNX files made elsewhere, in a child process: a crash fails one test, not the run",
+    )
+    parser.addini("onnxprep_isolate", "same as --onnxprep-isolate", type="bool", default=False)
 
 
 def option(config: pytest.Config, name: str) -> str:
@@ -75,6 +83,11 @@ def option(config: pytest.Config, name: str) -> str:
 def no_cache(config: pytest.Config) -> bool:
     """Whether exports are to be made afresh."""
     return bool(config.getoption("onnxprep_no_cache", default=None) or config.getini("onnxprep_no_cache"))
+
+
+def isolate(config: pytest.Config) -> bool:
+    """Whether exports and untrusted files go to a child process."""
+    return bool(config.getoption("onnxprep_isolate", default=None) or config.getini("onnxprep_isolate"))
 
 
 def check_options(config: pytest.Config) -> None:

@@ -6,6 +6,7 @@ import html
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from pytest_onnxprep.report.columns import COLUMNS, Column, counts, filled, legend
@@ -14,6 +15,7 @@ from pytest_onnxprep.report.environment import header_line
 from pytest_onnxprep.report.files import write_text
 from pytest_onnxprep.report.records import SEVERITY, Note, Record, Row, rows
 from pytest_onnxprep.report.resource_columns import RESOURCE_COLUMNS, measured, resource_legend
+from pytest_onnxprep.spec.description import ModelDescription
 
 #: GitHub refuses comments of more than 65 536 characters.
 LONGEST = 60_000
@@ -39,11 +41,13 @@ def markdown(found: Sequence[Row], environment: Mapping[str, Any], drawn: Sequen
         return f"### ONNX models\n\n{_NOTHING}\n\n{footer}\n"
     title = f"### ONNX models: {counts([row.verdict for row in found], SEVERITY)}"
     failures = "\n".join(_note(row, note) for row in found for note in row.notes)
-    for shown in (found, [row for row in found if row.verdict != "pass"]):
+    wrong = [row for row in found if row.verdict != "pass"]
+    for shown, inside in ((found, _files(found)), (found, ""), (wrong, "")):
         tables = [_table(shown, COLUMNS), _left_out(len(found) - len(shown)), _prose(legend(shown))]
         used = measured(shown)
         sizes = _curves(drawn) if shown is found else ""
-        blocks = [title, *tables, _table(used, RESOURCE_COLUMNS), _prose(resource_legend(used)), failures, sizes]
+        resources = [_table(used, RESOURCE_COLUMNS), _prose(resource_legend(used))]
+        blocks = [title, *tables, *resources, failures, sizes, inside]
         text = "\n\n".join(filter(None, [*blocks, footer])) + "\n"
         if len(text) <= LONGEST:
             return text
@@ -79,6 +83,21 @@ def _note(row: Row, note: Note) -> str:
     sign = _SIGNS.get(note.verdict, "❓")
     where = _code(f"{row.test} {row.variant}")
     return f"- {sign} {where} {_prose(', '.join(note.checks))}: {_prose(note.summary)}"
+
+
+def _files(shown: Sequence[Row]) -> str:
+    """What the files hold, folded away."""
+    blocks = []
+    for row in shown:
+        if row.description is None:
+            continue
+        with suppress(KeyError, TypeError, ValueError):  # of another version of this plugin
+            text = str(ModelDescription.from_json(row.description))
+            fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+            blocks.append(f"{_code(f'{row.test} {row.variant}')}\n\n{fence}text\n{text}\n{fence}")
+    if not blocks:
+        return ""
+    return "\n\n".join(["<details><summary>What the files hold</summary>", *blocks, "</details>"])
 
 
 def _left_out(number: int) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import os
 import re
 import select
@@ -38,6 +39,8 @@ _NO_MEMORY = re.compile(
     r"|Resource temporarily unavailable|mmap.*failed|unable to allocate",
     re.IGNORECASE,
 )
+#: Seconds after its deadline that a child whose parent is gone ends itself.
+_GRACE_S = 5
 #: How often a child with a cap is looked at. Its peak is looked at, so that nothing between two looks is missed.
 _WATCH_S = 0.02
 #: Kept of what the child printed before it died.
@@ -58,6 +61,7 @@ def run_child(
     limits: Limits | None = None,
     pinned_cores: Sequence[int] | None = None,
     arena: bool = False,
+    launcher: Sequence[str] = (),
     timeout_s: float = 120.0,
     custom_ops: Sequence[str] = (),
 ) -> ChildMeasure:
@@ -80,6 +84,7 @@ def run_child(
         pinned_cores: the only CPUs the child may use.
         arena: also ask ONNX Runtime's profiler what its arena holds. It costs memory and time of its own, so take
             the other figures from a child without it.
+        launcher: put before the child's command line, such as ``("/usr/bin/time", "-v")``.
         timeout_s: seconds after which the child is killed.
         custom_ops: libraries of custom operators; what Python registers with them here, the child does not have.
 
@@ -88,6 +93,8 @@ def run_child(
     """
     limits = limits or Limits()
     cores = _checked_cores(pinned_cores)
+    if launcher and limits.memory_bytes is not None and limits.enforce == "resident":
+        raise OnnxPrepError("a child behind a launcher cannot be watched: use enforce='data' or leave memory_bytes out")
     with tempfile.TemporaryDirectory(prefix="onnxprep-child-") as name, CgroupCap(limits) as cgroup:
         folder = Path(name)
         names = _save(folder / "feeds.npz", [feeds, *more_feeds])
@@ -102,6 +109,7 @@ def run_child(
             "warmup": warmup,
             "min_time_s": min_time_s,
             "stop_after_s": stop_after_s,
+            "give_up_s": math.ceil(timeout_s) + _GRACE_S,
             "cores": cores,
             "nice": limits.nice,
             "memory_bytes": limits.memory_bytes,
@@ -113,7 +121,7 @@ def run_child(
         }
         (folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
         watched = limits.memory_bytes if limits.enforce == "resident" else None
-        child = _Child(folder, time.monotonic() + timeout_s, watched)
+        child = _Child(folder, time.monotonic() + timeout_s, launcher, watched)
         facts = child.talk()
         return _measure(facts, child, limits, cgroup.killed(), timeout_s, threads)
 
@@ -124,11 +132,12 @@ class _Child:
     Args:
         folder: holds the request.
         deadline: on the monotonic clock.
+        launcher: what starts it.
         most: bytes it may hold; it is ended when it holds more.
     """
 
-    def __init__(self, folder: Path, deadline: float, most: int | None = None) -> None:
-        self.folder, self.deadline, self.most = folder, deadline, most
+    def __init__(self, folder: Path, deadline: float, launcher: Sequence[str], most: int | None) -> None:
+        self.folder, self.deadline, self.launcher, self.most = folder, deadline, launcher, most
         self.timed_out = False
         self.seen = 0
         self.status: int | None = None
@@ -138,7 +147,7 @@ class _Child:
         reader, writer = os.pipe()
         try:
             with (self.folder / "output.txt").open("wb") as output:
-                command = [sys.executable, "-I", "-S", "-B", child_main.__file__]
+                command = [*self.launcher, sys.executable, "-I", "-S", "-B", child_main.__file__]
                 process = subprocess.Popen(  # noqa: S603  # our own interpreter and script
                     [*command, str(self.folder / "request.json"), str(writer)],
                     stdin=subprocess.DEVNULL,

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pytest_onnxprep.spec.dims import Dim, parse_dim_ranges
+from pytest_onnxprep.spec.dims import DEFAULT_DIM, Dim, parse_dim_ranges
 from pytest_onnxprep.spec.errors import SpecError, as_tuple, closest
 from pytest_onnxprep.spec.own_options import check_own_options
+from pytest_onnxprep.spec.shape_strategy import ShapeStrategy, check_buckets, read_strategy
 from pytest_onnxprep.spec.tensor import TensorSpec, parse_tensor_spec
 
 _INPUTS = "accepted: {name: 'dtype[dims]' or TensorSpec(...) or example array}"
@@ -33,6 +34,7 @@ class ExportRequest:
     opsets: tuple[int | None, ...] = (None,)
     options: tuple[Mapping[str, Any], ...] = ({},)
     domains: tuple[str, ...] = ()
+    strategy: ShapeStrategy = field(default_factory=ShapeStrategy)
 
     def known_dims(self) -> set[str] | None:
         """Names of all dims, or None where only the source knows them."""
@@ -50,6 +52,8 @@ def read_export(
     generate: Any = None,
     samples: Any = None,
     artifact: Any = None,
+    shapes: Any = None,
+    buckets: Any = None,
     exporter: Any = None,
     opset: Any = None,
     precision: Any = None,
@@ -96,6 +100,9 @@ def read_export(
     if samples is not None and not callable(samples) and not isinstance(samples, (str, os.PathLike)):
         raise SpecError(f"samples must be a zero-argument factory of feeds, an .npz file or a folder, not {samples!r}")
     variants, domains = _read_options(options)
+    strategy = read_strategy(shapes, buckets)
+    if strategy.buckets and specs is not None:
+        check_buckets(strategy.buckets, {name: ranges.get(name, DEFAULT_DIM) for name in {*used_names(specs), *ranges}})
     return ExportRequest(
         source,
         specs,
@@ -108,7 +115,13 @@ def read_export(
         _read_opsets(opset),
         variants,
         domains,
+        strategy,
     )
+
+
+def used_names(specs: Mapping[str, TensorSpec]) -> list[str]:
+    """Named dims of all inputs, in order of appearance."""
+    return list(dict.fromkeys(name for spec in specs.values() for name in spec.names))
 
 
 def _either(name: str, value: Any, alias: str, other: Any) -> Any:

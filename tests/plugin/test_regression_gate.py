@@ -105,6 +105,16 @@ def test_without_a_baseline_nothing_passes(run, story):
     assert "test_story.py::test_gate[torchscript-opset17]" in nothing.text
 
 
+def test_the_first_run_saves(run, story):
+    """Comparing and saving at once, with nothing to compare with yet, is no failure even where inconclusive is one."""
+    both = ("--onnxprep-baseline=base", "--onnxprep-save-baseline=base", "--onnxprep-on-inconclusive=fail")
+    first = run(2, *both, source=GATE.replace("max_regression=", "p50_ms=5000, max_regression="))
+
+    assert first.verdict("latency") == "pass"
+    assert "there is no baseline yet in" in first.one("latency")["summary"]
+    assert list((story.path / "base").glob("*.json"))
+
+
 def test_a_changed_signature_is_not_compared(run):
     """The change is named, and what to do about it."""
     run(2, "--onnxprep-save-baseline=base")
@@ -206,6 +216,17 @@ def test_ini_keys(run, story):
     run(2)
 
     assert list((story.path / "here").glob("*.json"))
+
+
+def test_folders_are_seen_from_where_pytest_is_started(run, story, monkeypatch):
+    """On the command line, that is: a run in a subfolder may name its neighbour."""
+    (story.path / "sub").mkdir()
+    story.pytester.makeini("[pytest]\n")
+    monkeypatch.setenv("PYTHONPATH", str(story.path), prepend=":")
+    monkeypatch.chdir(story.path / "sub")
+    run(2, "..", "--onnxprep-save-baseline=../there")
+
+    assert list((story.path / "there").glob("*.json"))
 
 
 def test_against_the_framework(run):
