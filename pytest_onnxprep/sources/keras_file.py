@@ -47,8 +47,8 @@ def _told(path: Path, error: Exception) -> str:
     if "arbitrary code execution" in text or "safe_mode" in text:
         return (
             f"source {str(path)!r} holds Python code (a Lambda layer): reading it runs that, so it was not read. "
-            "Make the layer a class of your own, or give a factory; keras.models.load_model(path, safe_mode=False) in a "
-            "factory of yours is your own decision, for files you made"
+            "Make the layer a class of your own, or give a factory; keras.models.load_model(path, safe_mode=False) in "
+            "a factory of yours is your own decision, for files you made"
         )
     hint = ""
     if "Could not locate" in text or "Unknown layer" in text or "Unknown object" in text:
