@@ -189,7 +189,7 @@ def test_signatures_of_a_saved_model(tmp_path):
 
     assert load_source(str(tmp_path / "one")).label == "one (SavedModel, signature other)"
     assert load_source("two#third", base=tmp_path).label == "two (SavedModel, signature third)"
-    with pytest.raises(SourceError, match="has no 'serving_default' signature.* It has: other, third"):
+    with pytest.raises(SourceError, match=r"has no 'serving_default' signature.* It has: other, third"):
         load_source(str(tmp_path / "two"))
     with pytest.raises(SourceError, match="has no 'thrid' signature; did you mean 'third'"):
         load_source(tmp_path / "two#thrid")
