@@ -89,8 +89,7 @@ def run_child(module: str, arguments: Sequence[str], limit_s: float) -> Ended:
         done = subprocess.run(  # noqa: S603 - this very interpreter
             [sys.executable, "-X", "faulthandler", "-c", start, *arguments],
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             timeout=limit_s,
             check=False,
         )
