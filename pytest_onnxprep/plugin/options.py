@@ -31,6 +31,13 @@ OPTIONS: dict[str, tuple[str, str, str]] = {
     "on-inconclusive": ("|".join(INCONCLUSIVE_MODES), "what a check that could not tell counts as", "pass"),
 }
 
+#: switch -> help. Each is an ini key, too.
+FLAGS: dict[str, str] = {
+    "no-cache": "export everything afresh and keep nothing",
+    "isolate": "export, and load ONNX files made elsewhere, in a child process: a crash fails one test, not the run",
+    "profile": "one more item per variant: time by operator, node and layer, by ONNX Runtime's profiler",
+}
+
 MARKERS = (
     "onnx_export(source=None, *, inputs, outputs, dims, generate, samples, artifact, exporter, opset, options): "
     "export the model to ONNX and check the file against its declaration (pytest-onnxprep)",
@@ -64,30 +71,9 @@ def add_options(parser: pytest.Parser) -> None:
         shown = f"{text} (default: {default})" if default else text
         group.addoption(f"--onnxprep-{name}", dest=_dest(name), metavar=metavar, default=None, help=shown)
         parser.addini(_dest(name), f"{text}; same as --onnxprep-{name}", default="")
-    group.addoption(
-        "--onnxprep-no-cache",
-        dest="onnxprep_no_cache",
-        action="store_true",
-        default=None,
-        help="export everything afresh and keep nothing",
-    )
-    parser.addini("onnxprep_no_cache", "same as --onnxprep-no-cache", type="bool", default=False)
-    group.addoption(
-        "--onnxprep-profile",
-        dest="onnxprep_profile",
-        action="store_true",
-        default=None,
-        help="one more item per variant: time by operator, node and layer, by ONNX Runtime's profiler",
-    )
-    parser.addini("onnxprep_profile", "same as --onnxprep-profile", type="bool", default=False)
-    group.addoption(
-        "--onnxprep-isolate",
-        dest="onnxprep_isolate",
-        action="store_true",
-        default=None,
-        help="export, and load ONNX files made elsewhere, in a child process: a crash fails one test, not the run",
-    )
-    parser.addini("onnxprep_isolate", "same as --onnxprep-isolate", type="bool", default=False)
+    for name, text in FLAGS.items():
+        group.addoption(f"--onnxprep-{name}", dest=_dest(name), action="store_true", default=None, help=text)
+        parser.addini(_dest(name), f"same as --onnxprep-{name}", type="bool", default=False)
 
 
 def option(config: pytest.Config, name: str) -> str:
@@ -98,14 +84,19 @@ def option(config: pytest.Config, name: str) -> str:
     return str(given)
 
 
+def flag(config: pytest.Config, name: str) -> bool:
+    """Whether a switch of `FLAGS` is on: command line or ini."""
+    return bool(config.getoption(_dest(name), default=None) or config.getini(_dest(name)))
+
+
 def no_cache(config: pytest.Config) -> bool:
     """Whether exports are to be made afresh."""
-    return bool(config.getoption("onnxprep_no_cache", default=None) or config.getini("onnxprep_no_cache"))
+    return flag(config, "no-cache")
 
 
 def profiling(config: pytest.Config) -> bool:
     """Whether each variant is to be profiled."""
-    return bool(config.getoption("onnxprep_profile", default=None) or config.getini("onnxprep_profile"))
+    return flag(config, "profile")
 
 
 def target_option(config: pytest.Config) -> tuple[str, ...]:
@@ -116,11 +107,6 @@ def target_option(config: pytest.Config) -> tuple[str, ...]:
 def target_folders(config: pytest.Config, *beside: Path) -> tuple[Path, ...]:
     """Where the path of a profile may start."""
     return (*beside, config.invocation_params.dir, config.rootpath)
-
-
-def isolate(config: pytest.Config) -> bool:
-    """Whether exports and untrusted files go to a child process."""
-    return bool(config.getoption("onnxprep_isolate", default=None) or config.getini("onnxprep_isolate"))
 
 
 def check_options(config: pytest.Config) -> None:
