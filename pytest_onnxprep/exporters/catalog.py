@@ -72,7 +72,7 @@ CATALOG: dict[str, ExporterInfo] = {
         ExporterInfo(
             "tf2onnx",
             "pytest_onnxprep.exporters.tf2onnx",
-            ("keras", "tensorflow", "tflite"),
+            ("keras", "tensorflow", "tflite", "tfjs"),
             (9, 18),
             18,
             "",
@@ -104,12 +104,15 @@ CATALOG: dict[str, ExporterInfo] = {
 _PREFERENCE = {
     "torch": ("dynamo", "torchscript"),
     "transformers": ("dynamo", "torchscript"),
-    "keras": ("tf2onnx", "keras"),
+    "keras": ("tf2onnx",),
     "tensorflow": ("tf2onnx",),
     "tflite": ("tf2onnx",),
+    "tfjs": ("tf2onnx",),
     "jax": ("jax2onnx",),
     "onnx": ("none",),
 }
+#: What is left where all of these are unsuited: Keras on a backend that is not TensorFlow.
+_INSTEAD = {"keras": ("keras",)}
 
 
 def find(name: str) -> ExporterInfo:
@@ -144,7 +147,7 @@ def best_for(
     Raises:
         ExporterError: no exporter of this framework produces it.
     """
-    names = [name for name in _PREFERENCE[framework] if name not in unsuited]
+    names = [name for name in _PREFERENCE[framework] if name not in unsuited] or [*_INSTEAD.get(framework, ())]
     names.sort(key=lambda name: name in last_resorts)
     for name in names:
         if opset is None or CATALOG[name].takes_opset(opset):

@@ -157,7 +157,7 @@ def main(folder: Path) -> None:
 
 
 def _export(order: dict[str, Any], notes: dict[str, Any]) -> list[str]:
-    from pytest_onnxprep.exporters.workshop import run_exporter, trace_run
+    from pytest_onnxprep.exporters.workshop import _run_exporter, trace_run
     from pytest_onnxprep.sources.load import load_source
 
     recipe, signature = order["recipe"], order["signature"]
@@ -171,7 +171,7 @@ def _export(order: dict[str, Any], notes: dict[str, Any]) -> list[str]:
             "fix its seed (torch.manual_seed, keras.utils.set_random_seed), or leave --onnxprep-isolate out"
         )
     job = ExportJob(source, signature, order["variant"], order["feeds"], Path(order["path"]), notes)
-    return run_exporter(catalog.find(job.variant.exporter or "none"), job).lines()
+    return _run_exporter(catalog.find(job.variant.exporter or "none"), job).lines()
 
 
 def _import(name: str, file: str) -> None:

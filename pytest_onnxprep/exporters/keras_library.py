@@ -17,6 +17,8 @@ from pytest_onnxprep.exporters.onnx_names import rename_ends
 from pytest_onnxprep.exporters.tensorflow_handlers import handlers
 from pytest_onnxprep.sources.keras_model import KerasSource
 
+#: What Keras calls ends here on each backend.
+_LAST_OPSET = {"tensorflow": 18, "torch": 23, "jax": 25}
 _RESERVED = frozenset({"self", "filepath", "format", "input_signature", "opset_version", "verbose", "model"})
 
 
@@ -28,8 +30,12 @@ def export(job: ExportJob) -> None:
 
     source = cast(KerasSource, job.source)
     options = job.options_for(export_onnx, _RESERVED)
-    if keras.backend.backend() == "torch" and (job.variant.opset or 0) > 23:
-        raise ExporterError("exporter 'keras' on the torch backend does not produce opsets above 23")
+    last = _LAST_OPSET.get(keras.backend.backend(), 0)
+    if (job.variant.opset or 0) > last:
+        raise ExporterError(
+            f"exporter 'keras' on the {keras.backend.backend()} backend does not produce opset {job.variant.opset}; "
+            f"accepted: up to {last}"
+        )
     names = list(job.signature.inputs)
     outputs = source.call({name: keras.ops.convert_to_tensor(job.feeds[name]) for name in names})  # Keras asks for it
     specs = [

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from pytest_onnxprep.artifacts.onnx_model import opset_of, tensor_bytes
 from pytest_onnxprep.errors import SourceError
-from pytest_onnxprep.exporters import tf2onnx_tflite
+from pytest_onnxprep.exporters import tf2onnx_tfjs, tf2onnx_tflite
 from pytest_onnxprep.exporters.contract import unknown_nodes
 from pytest_onnxprep.exporters.job import EXTERNAL_DATA_BYTES, ExportJob
 from pytest_onnxprep.exporters.onnx_names import rename
@@ -40,6 +40,9 @@ def export(job: ExportJob) -> None:
         ) from error
     if job.source.framework == "tflite":
         _save(tf2onnx_tflite.convert(job), job.path)
+        return
+    if job.source.framework == "tfjs":
+        _save(tf2onnx_tfjs.convert(job), job.path)
         return
     options = job.options_for(tf2onnx.convert.from_function, _RESERVED)
     options["custom_op_handlers"] = {**handlers(), **(options.get("custom_op_handlers") or {})}

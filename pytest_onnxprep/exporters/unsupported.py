@@ -137,7 +137,8 @@ def ways_out(exporter: str, operator: Operator) -> str:
     rows += [
         "  rewrite    options={'rewritten': build_equivalent}: an equivalent model without it is exported in place of",
         f"             this one, and held to this one by parity{tried}.",
-        "  split      Pipeline([...]): export what comes before and after, and leave this stage in the framework.",
+        "  split      Pipeline([before, Stage(build_layer, export=False), after]): what comes before and after is",
+        "             exported, this layer stays in its framework.",
         "Each with an example: docs/unsupported-operators.md",
     ]
     return "Three ways out:\n" + "\n".join(rows)

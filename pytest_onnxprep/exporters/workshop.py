@@ -260,7 +260,7 @@ def make_export(
     started = time.perf_counter()
     chatter = None if source.recipe is None else export_apart(job, source.recipe)
     if chatter is None:
-        chatter = run_exporter(info, job)
+        chatter = _run_exporter(info, job)
     seconds = time.perf_counter() - started
     if not path.exists():
         raise ExportFailed.fail(f"{info.name} returned without writing a file", sections=sections(chatter))
@@ -306,7 +306,7 @@ def _example(signature: Signature) -> dict[str, np.ndarray]:
     return maker.feeds(maker.plain(signature.trace_sizes()))
 
 
-def run_exporter(info: catalog.ExporterInfo, job: ExportJob) -> Chatter:
+def _run_exporter(info: catalog.ExporterInfo, job: ExportJob) -> Chatter:
     """Run the exporter quietly, and leave the model as it was.
 
     Returns:

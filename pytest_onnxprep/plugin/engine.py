@@ -19,7 +19,7 @@ from pytest_onnxprep.errors import ExporterError, SourceError, own_frames_hidden
 from pytest_onnxprep.exporters.isolated import recipe_of
 from pytest_onnxprep.exporters.workshop import Workshop
 from pytest_onnxprep.plugin.keys import ENGINE
-from pytest_onnxprep.plugin.options import isolate, no_cache, option
+from pytest_onnxprep.plugin.options import flag, no_cache, option
 from pytest_onnxprep.runtime import isolation
 from pytest_onnxprep.sources.base import Source
 from pytest_onnxprep.sources.load import load_source
@@ -53,7 +53,7 @@ class Engine:
         self.references = None if no_cache(config) else cache / "references"
         self.replays = config.rootpath / ".onnxprep" / "replay"
         self.workshop = Workshop(Store(cache, run_dir=run_dir), provider=option(config, "provider") or None)
-        self.isolated = isolate(config)
+        self.isolated = flag(config, "isolate")
         isolation.enable(self.isolated)
         self._sources: OrderedDict[int, tuple[Any, Source]] = OrderedDict()
 

@@ -10,9 +10,6 @@ from typing import Any
 
 import pytest
 
-from pytest_onnxprep.spec.errors import SpecError
-from pytest_onnxprep.spec.target_files import load_target
-
 INCONCLUSIVE_MODES = ("pass", "skip", "fail")
 
 #: Profiles of ``--onnxprep-examples``: examples, and seconds after which no further random one is started.
@@ -29,6 +26,13 @@ OPTIONS: dict[str, tuple[str, str, str]] = {
     "save-baseline": ("DIR", "save the models of latency items here, for --onnxprep-baseline to compare with", ""),
     "baseline": ("DIR", "compare latency items that ask for max_regression with the models saved here", ""),
     "on-inconclusive": ("|".join(INCONCLUSIVE_MODES), "what a check that could not tell counts as", "pass"),
+}
+
+#: switch -> help. Each is an ini key, too.
+FLAGS: dict[str, str] = {
+    "no-cache": "export everything afresh and keep nothing",
+    "isolate": "export, and load ONNX files made elsewhere, in a child process: a crash fails one test, not the run",
+    "profile": "one more item per variant: time by operator, node and layer, by ONNX Runtime's profiler",
 }
 
 MARKERS = (
@@ -64,30 +68,9 @@ def add_options(parser: pytest.Parser) -> None:
         shown = f"{text} (default: {default})" if default else text
         group.addoption(f"--onnxprep-{name}", dest=_dest(name), metavar=metavar, default=None, help=shown)
         parser.addini(_dest(name), f"{text}; same as --onnxprep-{name}", default="")
-    group.addoption(
-        "--onnxprep-no-cache",
-        dest="onnxprep_no_cache",
-        action="store_true",
-        default=None,
-        help="export everything afresh and keep nothing",
-    )
-    parser.addini("onnxprep_no_cache", "same as --onnxprep-no-cache", type="bool", default=False)
-    group.addoption(
-        "--onnxprep-profile",
-        dest="onnxprep_profile",
-        action="store_true",
-        default=None,
-        help="one more item per variant: time by operator, node and layer, by ONNX Runtime's profiler",
-    )
-    parser.addini("onnxprep_profile", "same as --onnxprep-profile", type="bool", default=False)
-    group.addoption(
-        "--onnxprep-isolate",
-        dest="onnxprep_isolate",
-        action="store_true",
-        default=None,
-        help="export, and load ONNX files made elsewhere, in a child process: a crash fails one test, not the run",
-    )
-    parser.addini("onnxprep_isolate", "same as --onnxprep-isolate", type="bool", default=False)
+    for name, text in FLAGS.items():
+        group.addoption(f"--onnxprep-{name}", dest=_dest(name), action="store_true", default=None, help=text)
+        parser.addini(_dest(name), f"same as --onnxprep-{name}", type="bool", default=False)
 
 
 def option(config: pytest.Config, name: str) -> str:
@@ -98,14 +81,19 @@ def option(config: pytest.Config, name: str) -> str:
     return str(given)
 
 
+def flag(config: pytest.Config, name: str) -> bool:
+    """Whether a switch of `FLAGS` is on: command line or ini."""
+    return bool(config.getoption(_dest(name), default=None) or config.getini(_dest(name)))
+
+
 def no_cache(config: pytest.Config) -> bool:
     """Whether exports are to be made afresh."""
-    return bool(config.getoption("onnxprep_no_cache", default=None) or config.getini("onnxprep_no_cache"))
+    return flag(config, "no-cache")
 
 
 def profiling(config: pytest.Config) -> bool:
     """Whether each variant is to be profiled."""
-    return bool(config.getoption("onnxprep_profile", default=None) or config.getini("onnxprep_profile"))
+    return flag(config, "profile")
 
 
 def target_option(config: pytest.Config) -> tuple[str, ...]:
@@ -118,11 +106,6 @@ def target_folders(config: pytest.Config, *beside: Path) -> tuple[Path, ...]:
     return (*beside, config.invocation_params.dir, config.rootpath)
 
 
-def isolate(config: pytest.Config) -> bool:
-    """Whether exports and untrusted files go to a child process."""
-    return bool(config.getoption("onnxprep_isolate", default=None) or config.getini("onnxprep_isolate"))
-
-
 def check_options(config: pytest.Config) -> None:
     """Refuse values no check could use.
 
@@ -132,15 +115,23 @@ def check_options(config: pytest.Config) -> None:
     mode = option(config, "on-inconclusive")
     if mode not in INCONCLUSIVE_MODES:
         raise pytest.UsageError(f"--onnxprep-on-inconclusive={mode}: accepted are {', '.join(INCONCLUSIVE_MODES)}")
+    if target_option(config):
+        _check_targets(config)
+    examples = option(config, "examples")
+    if examples not in EFFORTS and (not examples.isdecimal() or int(examples) < 1):
+        accepted = f"{', '.join(EFFORTS)} or a whole number >= 1"
+        raise pytest.UsageError(f"--onnxprep-examples={examples}: {accepted} is accepted")
+
+
+def _check_targets(config: pytest.Config) -> None:
+    from pytest_onnxprep.spec.errors import SpecError
+    from pytest_onnxprep.spec.target_files import load_target
+
     for name in target_option(config):
         try:
             load_target(name, target_folders(config))
         except SpecError as error:
             raise pytest.UsageError(f"--onnxprep-target={option(config, 'target')}: {error}") from None
-    examples = option(config, "examples")
-    if examples not in EFFORTS and (not examples.isdecimal() or int(examples) < 1):
-        accepted = f"{', '.join(EFFORTS)} or a whole number >= 1"
-        raise pytest.UsageError(f"--onnxprep-examples={examples}: {accepted} is accepted")
 
 
 def effort(config: pytest.Config) -> tuple[int, float, bool]:

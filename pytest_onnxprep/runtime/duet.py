@@ -8,6 +8,7 @@ memory happens to lie favours one session for its whole life.
 
 from __future__ import annotations
 
+import functools
 import math
 import statistics
 import time
@@ -110,12 +111,18 @@ def onnx_side(
     custom_ops: Sequence[str] = (),
 ) -> Side:
     """An ONNX file on ONNX Runtime, with the options every latency is measured with."""
+    make = functools.partial(make_session, path, provider=provider, threads=threads, custom_ops=custom_ops)
+    return session_side(name, make, feeds)
 
-    def open_session() -> Call:
-        session = make_session(path, provider=provider, threads=threads, custom_ops=custom_ops)
+
+def session_side(name: str, make: Callable[[], Any], feeds: Mapping[str, Any]) -> Side:
+    """Whatever makes something with the ``run`` and ``get_outputs`` of an ``InferenceSession``."""
+
+    def opened() -> Call:
+        session = make()
         return session.run, [output.name for output in session.get_outputs()], feeds
 
-    return Side(name, open_session)
+    return Side(name, opened)
 
 
 def function_side(name: str, function: Callable[[], Any]) -> Side:

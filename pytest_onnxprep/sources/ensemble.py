@@ -9,8 +9,8 @@ import numpy as np
 
 from pytest_onnxprep.errors import SourceError
 from pytest_onnxprep.sources.base import Arrays, Feeds
-from pytest_onnxprep.sources.load import load_source
 from pytest_onnxprep.sources.pipeline import ComposedSource
+from pytest_onnxprep.sources.python_function import load_unexported
 from pytest_onnxprep.sources.wiring import Call, load_stage
 from pytest_onnxprep.spec.composition import Ensemble
 from pytest_onnxprep.spec.signature import Signature
@@ -24,7 +24,7 @@ class EnsembleSource(ComposedSource):
     def __init__(self, ensemble: Ensemble, base: Path | None = None) -> None:
         self.model = ensemble
         self.parts = {spec.name: load_stage(spec, base) for spec in ensemble.members}
-        self.whole = None if ensemble.reference is None else load_source(ensemble.reference, base=base)
+        self.whole = None if ensemble.reference is None else load_unexported(ensemble.reference, base)
         how = ensemble.combine if isinstance(ensemble.combine, str) else "own combination"
         self.label = f"Ensemble ({how}) of {', '.join(self.parts)}"
 
@@ -68,7 +68,7 @@ def combine(ensemble: Ensemble, answers: Sequence[Arrays], names: Sequence[str])
         return {name: np.asarray(value) for name, value in found.items()}
     _check_alike(answers, names)
     weights = ensemble.weights or (1.0,) * len(answers)
-    merge = _mean if how == "mean" else _vote
+    merge = _vote if how == "vote" else _mean
     return {name: merge([answer[name] for answer in answers], weights) for name in answers[0]}
 
 

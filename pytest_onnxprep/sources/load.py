@@ -21,6 +21,7 @@ _LOADERS = {
     "keras": ("pytest_onnxprep.sources.keras_model", "load", "tensorflow"),
     "tensorflow": ("pytest_onnxprep.sources.tensorflow_function", "load", "tensorflow"),
     "tflite": ("pytest_onnxprep.sources.tflite_file", "load", "tensorflow"),
+    "tfjs": ("pytest_onnxprep.sources.tfjs_model", "load", "tensorflow"),
     "jax": ("pytest_onnxprep.sources.jax_function", "load", "jax"),
     "onnx": ("pytest_onnxprep.sources.onnx_file", "OnnxFileSource", ""),
     "pipeline": ("pytest_onnxprep.sources.pipeline", "PipelineSource", ""),

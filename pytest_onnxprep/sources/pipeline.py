@@ -11,7 +11,7 @@ import numpy as np
 from pytest_onnxprep.errors import ReferenceRefused, SourceError, closest
 from pytest_onnxprep.sources.base import Arrays, Double, Feeds, Source, name_outputs
 from pytest_onnxprep.sources.custody import Belonging
-from pytest_onnxprep.sources.load import load_source
+from pytest_onnxprep.sources.python_function import load_unexported
 from pytest_onnxprep.sources.source_code import Digest, code_digest
 from pytest_onnxprep.sources.wiring import Call, LoadedLoop, LoadedStage, load_stage
 from pytest_onnxprep.spec.composition import Loop, Pipeline
@@ -143,7 +143,7 @@ class PipelineSource(ComposedSource):
                 self.stages.append(load_stage(part, base))
         bodies = [stage.body if isinstance(stage, LoadedLoop) else stage for stage in self.stages]
         self.parts = {stage.name: stage for stage in bodies}
-        self.whole = None if pipeline.reference is None else load_source(pipeline.reference, base=base)
+        self.whole = None if pipeline.reference is None else load_unexported(pipeline.reference, base)
         self.label = f"Pipeline of {', '.join(stage.name for stage in self.stages)}"
 
     def derived_signature(self) -> Signature | None:

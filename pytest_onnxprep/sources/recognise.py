@@ -64,8 +64,9 @@ _SUFFIXES = {
 ACCEPTED = (
     "a zero-argument factory, a torch.nn.Module or ExportedProgram, a TorchScript or .pt2 file, a Transformers model, "
     "its folder or its config, a Keras 3 model or a .keras/.h5 file, a tf.function with an input signature, a "
-    "SavedModel folder, a .tflite file, a function made by jax.jit or whose code uses jax, a Flax nnx module, a Flax "
-    "linen pair (module, variables), an Equinox module, an .onnx file, a Pipeline or Ensemble of these"
+    "SavedModel folder, a .tflite file, the model.json of a TensorFlow.js model, a function made by jax.jit or whose "
+    "code uses jax, a Flax nnx module, a Flax linen pair (module, variables), an Equinox module, an .onnx file, a "
+    "Pipeline or Ensemble of these"
 )
 
 
@@ -135,6 +136,8 @@ def framework_of_path(path: Path) -> str | None:
         return "transformers"
     if path.suffix.lower() in _SUFFIXES and not path.is_dir():
         return _SUFFIXES[path.suffix.lower()]
+    if path.name.endswith(".json") and path.is_file() and b'"modelTopology"' in path.read_bytes():
+        return "tfjs"
     if path.is_dir():
         if (path / "saved_model.pb").exists():
             return "tensorflow"

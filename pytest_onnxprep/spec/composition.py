@@ -10,7 +10,7 @@ from pytest_onnxprep.spec.check_requests import read_parity
 from pytest_onnxprep.spec.errors import SpecError, closest
 from pytest_onnxprep.spec.tensor import TensorSpec, parse_tensor_spec
 
-COMBINATIONS = ("mean", "vote")
+COMBINATIONS = ("mean", "weighted", "vote")
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,9 +119,10 @@ class Pipeline(_Composition):
     """Stages that hand their outputs on: a source for ``onnx_export``, whose stages are exported apart.
 
     Args:
-        stages: in the order they run: sources, `Stage` or `Loop`.
+        stages: in the order they run: sources, `Stage` or `Loop`, pairs ``(name, source)``, or a mapping of these.
         outputs: names of the values that are the answer; by default all outputs of the last stage.
-        reference: the undivided model, to hold the whole to; by default the stages themselves, run in their frameworks.
+        reference: the undivided model to hold the whole to, or a function of arrays; by default the stages themselves,
+            run in their frameworks.
     """
 
     stages: Sequence[Any]
@@ -143,10 +144,12 @@ class Ensemble(_Composition):
 
     Args:
         members: sources or `Stage`; all have the same outputs.
-        combine: ``"mean"`` (weighted, of floats), ``"vote"`` (the class with most votes: each member's largest element
-            along the last axis, or its integers), or ``f([outputs of a member, ...]) -> outputs``.
-        weights: one number per member.
-        reference: a model whose answer the combined one is held to; by default the members, run in their frameworks.
+        combine: ``"mean"`` of floats, ``"weighted"`` (the same, with ``weights``), ``"vote"`` (the class with most
+            votes: each member's largest element along the last axis, or its integers), or
+            ``f([outputs of a member, ...]) -> outputs``.
+        weights: one number per member, for the mean or the vote.
+        reference: what the combined answer is held to: a model, or a function of arrays; by default the members, run
+            in their frameworks.
     """
 
     members: Sequence[Any]
@@ -162,9 +165,11 @@ class Ensemble(_Composition):
                 raise SpecError(f"Ensemble: member {part.name!r} must be exported as it is: no loop, export= or takes=")
         if not callable(self.combine) and self.combine not in COMBINATIONS:
             raise SpecError(
-                f"Ensemble: combine must be 'mean', 'vote' or f(outputs of the members), not {self.combine!r}"
-                f"{closest(str(self.combine), COMBINATIONS)}"
+                "Ensemble: combine must be 'mean', 'weighted', 'vote' or f(outputs of the members), not "
+                f"{self.combine!r}{closest(str(self.combine), COMBINATIONS)}"
             )
+        if self.combine == "weighted" and self.weights is None:
+            raise SpecError("Ensemble: combine='weighted' needs weights=[one number per member]")
         if self.weights is not None:
             object.__setattr__(self, "weights", _read_weights(self.weights, len(found), callable(self.combine)))
         object.__setattr__(self, "members", found)
@@ -188,6 +193,7 @@ def name_of(source: Any) -> str:
 
 def _read_parts(kind: str, parts: Any) -> tuple[Any, ...]:
     what = "stages" if kind == "Pipeline" else "members"
+    parts = list(parts.items()) if isinstance(parts, Mapping) else parts
     if not isinstance(parts, Sequence) or isinstance(parts, str) or len(parts) < (1 if kind == "Pipeline" else 2):
         least = "at least one stage" if kind == "Pipeline" else "at least two members"
         raise SpecError(f"{kind}: a list of {what} is needed, {least}, not {parts!r}")
@@ -196,13 +202,20 @@ def _read_parts(kind: str, parts: Any) -> tuple[Any, ...]:
     for index, part in enumerate(parts):
         if isinstance(part, _Composition):
             raise SpecError(f"{kind}: a {type(part).__name__} within a {kind} is not taken; list its parts")
+        named, part = _named(part)
         read = part if isinstance(part, (Stage, Loop)) else Stage(part)
+        read = _renamed(read, _checked_name(kind, named)) if named else read
         name = read.name or f"{what.removesuffix('s')}{index}"
         taken[name] = taken.get(name, 0) + 1
         if taken[name] > 1:
             name = f"{name}{taken[name]}"
         found.append(_renamed(read, name))
     return tuple(found)
+
+
+def _named(part: Any) -> tuple[str, Any]:
+    """``("head", build_head)`` names a part."""
+    return part if isinstance(part, tuple) and len(part) == 2 and isinstance(part[0], str) else ("", part)
 
 
 def _renamed(part: Any, name: str) -> Any:

@@ -1,12 +1,12 @@
-"""An operator that no exporter knows, and the ways out: translate it, keep it, or rewrite the model without it.
+"""An operator that no exporter knows, and the three ways out: translate it, rewrite the model, split the model.
 
-The third, leaving a stage in the framework, is `Pipeline`. docs/unsupported-operators.md tells of all three.
+docs/unsupported-operators.md tells of all three.
 """
 
 import onnx
 import pytest
 
-from pytest_onnxprep import ExportFailed, ParityError, TensorSpec, assert_parity, onnx_export, parity
+from pytest_onnxprep import ExportFailed, ParityError, Pipeline, Stage, TensorSpec, assert_parity, onnx_export, parity
 
 torch = pytest.importorskip("torch")
 onnxscript = pytest.importorskip("onnxscript")
@@ -201,3 +201,22 @@ def test_rewritten_wrongly(onnx_exporter):
     model = onnx_exporter(SpectralNorm, **MATRIX, exporter="torchscript", options={"rewritten": Frobenius})
     with pytest.raises(ParityError, match="'output' differs"):
         assert_parity(model)
+
+
+# -- split --------------------------------------------------------------------------------------------------------
+
+
+def build_body():
+    torch.manual_seed(0)
+    return torch.nn.Linear(2, 2)
+
+
+@onnx_export(
+    Pipeline([build_body, Stage(SpectralNorm, export=False), Stage(torch.nn.Softplus, name="head")]),
+    **MATRIX,
+    exporter="torchscript",
+)
+@parity()
+def test_split(onnx_model):
+    """The layer that ONNX lacks stays in PyTorch; what is before and after it is exported."""
+    assert list(onnx_model.stages) == ["body", "head"]

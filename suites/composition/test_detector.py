@@ -54,3 +54,45 @@ def test_detector_with_nms_in_python(onnx_model):
 @size_budget(mb=0.35)
 def test_detector_with_nms_in_the_graph(onnx_model):
     assert onnx_model.stages["nms"].operators["TopK"] == 1
+
+
+def build_operator_nms():
+    """TensorFlow's suppression, which becomes ONNX's own operator, for the first picture."""
+    import tensorflow as tf
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec((1, None, 4), tf.float32, name="boxes"),
+            tf.TensorSpec((1, None, 3), tf.float32, name="scores"),
+        ]
+    )
+    def suppress(boxes, scores):
+        confidence = tf.reduce_max(scores[0], axis=-1)
+        kept = tf.image.non_max_suppression(boxes[0], confidence, 300, iou_threshold=0.5, score_threshold=0.6)
+        return {"boxes": tf.gather(boxes[0], kept), "scores": tf.gather(confidence, kept)}
+
+    return suppress
+
+
+def detect(image):
+    """The same with nothing but PyTorch's detector and Python."""
+    import torch
+
+    with torch.no_grad():
+        found = {name: tensor.numpy() for name, tensor in build_detector()(torch.from_numpy(image)).items()}
+    confidence = found["scores"].max(axis=-1, keepdims=True)  # one class: boxes suppress each other
+    kept = nms(found["boxes"], confidence)
+    return {"boxes": kept["boxes"], "scores": kept["scores"]}
+
+
+@onnx_export(
+    Pipeline([("detector", build_detector), ("nms", build_operator_nms)], reference=detect),
+    inputs={"image": TensorSpec("float32", "1, 3, h, w", low=0, high=1)},
+    dims={"h": SIDES["h"], "w": SIDES["w"]},
+    opset=18,
+)
+@parity(metrics={"iou": 0.98}, max_examples=16)
+@latency_budget(p95_ms=20, at={"h": 64, "w": 64})
+@size_budget(mb=0.35)
+def test_detector_with_nms_as_an_operator(onnx_model):
+    assert onnx_model.operators["NonMaxSuppression"] == 1

@@ -27,7 +27,7 @@ def test_llama_prompt(onnx_model):
 )
 @parity(atol=1e-5, rtol=1e-4)
 @latency_budget(p95_ms=5, at={"batch": 1, "seq": 1, "past": 24})
-@size_budget(mb=0.75)
+@size_budget(mb=1.1)
 def test_llama(onnx_model):
     import numpy as np
     import torch

@@ -13,7 +13,7 @@ from pytest_onnxprep import latency_budget, onnx_export, parity, size_budget
 )
 @parity(atol=1e-5, rtol=1e-4)
 @latency_budget(p95_ms=5, at={"batch": 1})
-@size_budget(mb=0.5)
+@size_budget(mb=0.65)
 def test_vit_classifier(onnx_model):
     assert str(onnx_model.signature.inputs["pixel_values"]) == "float32[batch, 3, 32, 32]"
     assert onnx_model.operators["LayerNormalization"] == 5

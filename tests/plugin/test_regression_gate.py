@@ -345,3 +345,31 @@ def test_under_xdist_nothing_is_measured_or_saved(run, story):
     assert "run latency items with -n0" in outcome.one("latency")["summary"]
     assert outcome.one("latency")["summary"].endswith("no baseline is saved")
     assert not (story.path / "base").exists()
+
+
+def test_a_pipeline_is_played_as_a_whole_and_has_no_baseline(run, story):
+    """Against the framework all of its files count; a baseline is one file, and asking for one is an error."""
+    source = (
+        MODELS
+        + """
+def build_pipeline():
+    stage = pytest_onnxprep.Stage
+    return pytest_onnxprep.Pipeline([stage(build_chain(), "a"), stage(build_chain(), "b")])
+
+@onnx_export(build_pipeline, inputs=CHAIN, **TS)
+@latency_budget(min_speedup=0.001, against="framework")
+def test_framework(onnx_model): pass
+
+@onnx_export(build_pipeline, inputs=CHAIN, **TS)
+@latency_budget(max_regression="5%")
+def test_baseline(onnx_model): pass
+"""
+    )
+    outcome = run(2, "--onnxprep-save-baseline=base", source=source)
+
+    assert outcome.verdicts == {
+        "test_framework[torchscript-opset17-latency]": "pass",
+        "test_baseline[torchscript-opset17-latency]": "error",
+    }
+    assert "a baseline is one file, and this model has several (a, b)" in outcome.text
+    assert not (story.path / "base").exists()

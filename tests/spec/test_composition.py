@@ -22,6 +22,13 @@ def test_names_come_from_the_sources():
     assert [stage.name for stage in Pipeline([build_net, build_net, lambda: None]).stages] == ["net", "net2", "stage2"]
 
 
+def test_parts_may_be_named_in_pairs_and_mappings():
+    """As elsewhere in Python; a name given so is the part's."""
+    for parts in ([("eyes", build_net), ("hands", Stage(build_net))], {"eyes": build_net, "hands": Stage(build_net)}):
+        assert [stage.name for stage in Pipeline(parts).stages] == ["eyes", "hands"]
+        assert [stage.name for stage in Ensemble(parts).members] == ["eyes", "hands"]
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -40,7 +47,8 @@ def test_names_come_from_the_sources():
         (lambda: Loop(build_net, start=build_net, feedback={}, max_steps=0), "max_steps must be"),
         (lambda: Loop(build_net, start=build_net, feedback={}, max_steps=1, until=1), "until must be"),
         (lambda: Ensemble([build_net]), "at least two members"),
-        (lambda: Ensemble([build_net, build_net], combine="median"), "combine must be 'mean', 'vote'"),
+        (lambda: Ensemble([build_net, build_net], combine="median"), "combine must be 'mean', 'weighted', 'vote'"),
+        (lambda: Ensemble([build_net, build_net], combine="weighted"), "needs weights="),
         (lambda: Ensemble([build_net, build_net], weights=[1]), "weights must be 2 numbers"),
         (lambda: Ensemble([build_net, build_net], combine=max, weights=[1, 1]), "weights= goes with"),
         (lambda: Ensemble([build_net, Stage(build_net, export=False)]), "must be exported as it is"),

@@ -74,7 +74,7 @@ def test_waiting_is_no_quiet() -> None:
 
 
 def test_gross_excess_fails_on_a_busy_machine() -> None:
-    """Where even the undisturbed time is over by a quarter, it was not the machine."""
+    """Where even the undisturbed time is over twice the budget, it was not the machine."""
     gross = GROSS * 1.01
 
     assert judge_processes(runs(*[gross * 2] * 8, floor=0.5, waited=0.5), 1.0, BUSY, final=False) is Ruling.FAIL
