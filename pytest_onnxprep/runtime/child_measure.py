@@ -44,19 +44,14 @@ class Span:
     waited_s: float
 
     @property
-    def undisturbed_s(self) -> float:
-        """What it would have taken had the main thread never been made to wait."""
-        return max(self.wall_s - self.waited_s, 0.0)
-
-    @property
     def cores_used(self) -> float:
         """CPU seconds per second: 1.0 is one core busy all the time."""
         return self.cpu_s / self.wall_s if self.wall_s > 0 else 0.0
 
     @property
     def waited_share(self) -> float:
-        """Share of the time the main thread was kept waiting for a CPU."""
-        return self.waited_s / self.wall_s if self.wall_s > 0 else 0.0
+        """Share of the time the main thread was kept waiting for a CPU, 0..1; waiting is booked late, by the tick."""
+        return min(self.waited_s / self.wall_s, 1.0) if self.wall_s > 0 else 0.0
 
 
 @dataclass(frozen=True, slots=True)
