@@ -29,6 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "artifacts": {"sources", "runtime", "errors", "spec"},
     "transforms": {"artifacts", "runtime", "errors", "spec"},
     "exporters": {"artifacts", "sources", "fuzz", "runtime", "errors", "spec"},
+    "compose": {"exporters", "artifacts", "sources", "fuzz", "runtime", "stats", "errors", "spec"},
     "compare": {"artifacts", "runtime", "errors", "spec"},
     "localise": {"compare", "artifacts", "sources", "runtime", "errors", "spec"},
     "checks": {

@@ -6,16 +6,20 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pytest_onnxprep.runtime.session import make_session
+from pytest_onnxprep.spec.own_options import custom_op_libraries
 from pytest_onnxprep.spec.signature import Signature
 from pytest_onnxprep.spec.variant import Variant
 
 if TYPE_CHECKING:
     from pytest_onnxprep.sources.base import Source
+    from pytest_onnxprep.spec.description import ModelDescription
+    from pytest_onnxprep.spec.verdict import CheckResult
 
 #: The two spellings of ONNX's own operator domain.
 DEFAULT_DOMAINS = ("", "ai.onnx")
@@ -30,8 +34,11 @@ class OnnxModel:
         variant: exporter, opset and options.
         provenance: JSON-able record of the export (versions, seconds, converter messages).
         source: the reference model.
+        parts: of a pipeline, an ensemble or a bucketed model, the files it consists of, by name; else empty.
         key: of the export in the cache; empty for a file made elsewhere, and for an export no other run can find.
     """
+
+    parts: Mapping[str, OnnxModel] = MappingProxyType({})
 
     def __init__(
         self,
@@ -63,15 +70,35 @@ class OnnxModel:
 
     @cached_property
     def proto(self) -> Any:
-        """The whole ``onnx.ModelProto``, external data included."""
+        """The whole ``onnx.ModelProto``, external data included; of a large model `graph_proto` is meant."""
         import onnx
 
         return onnx.load(str(self.path))
 
     @cached_property
     def session(self) -> Any:
-        """An ``onnxruntime.InferenceSession`` with default optimisations."""
-        return make_session(self.path, provider=self.provider)
+        """An ``onnxruntime.InferenceSession`` with default optimisations.
+
+        That of a large model takes no memory of its own: see `pytest_onnxprep.artifacts.shared_weights`.
+        """
+        if not self.is_large:
+            return self.open_session()
+        from pytest_onnxprep.artifacts.shared_weights import shared_weights
+
+        weights = shared_weights(self.path, self.graph_proto, self.source) if self.provider is None else None
+        return make_session(self.path, provider=self.provider, custom_ops=self.custom_ops, lean=True, weights=weights)
+
+    @cached_property
+    def is_large(self) -> bool:
+        """Whether the external data is too much to be held in memory twice."""
+        from pytest_onnxprep.sources.onnx_file import is_large
+
+        return is_large(self.files[1:])
+
+    @property
+    def custom_ops(self) -> tuple[str, ...]:
+        """Libraries of custom operators that a session of the file needs: ``make_session(custom_ops=)``."""
+        return custom_op_libraries(self.variant.options)
 
     @cached_property
     def opset(self) -> int:
@@ -113,6 +140,21 @@ class OnnxModel:
         """Names of the graph's outputs, in order."""
         return [value.name for value in self.graph_proto.graph.output]
 
+    def open_session(self, *, provider: str | None = None, threads: int | None = None) -> Any:
+        """A new session, for what is to be timed.
+
+        Args:
+            provider: execution provider; None is the one this model was made for.
+            threads: threads of the intra-op pool; None is ONNX Runtime's default.
+        """
+        return make_session(self.path, provider=provider or self.provider, threads=threads, custom_ops=self.custom_ops)
+
+    def in_double(self) -> Any:
+        """What computes the outputs in float64: ``.run(feeds)``, None where that cannot be done."""
+        from pytest_onnxprep.runtime.double_graph import DoubleGraph
+
+        return DoubleGraph(self.path)
+
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Run the file on ONNX Runtime: input name -> array in, output name -> array out."""
         values = self.session.run(self.output_names, dict(feeds))
@@ -125,6 +167,45 @@ class OnnxModel:
             ReferenceRefused: the framework does not take these sizes or values.
         """
         return self.source.run(feeds, self.signature)
+
+    def describe(self) -> ModelDescription:
+        """What the file holds: versions, inputs and outputs, operators, weights, coverage of shape inference, ...
+
+        Print it, or take ``to_json()``. Weights beside the file are not read.
+        """
+        from pytest_onnxprep.artifacts.description import describe
+
+        return describe(self)
+
+    def show(self, *, browse: bool = True, port: int | None = None) -> str:
+        """Serve the file with Netron and open it in the browser; returns at once.
+
+        Args:
+            browse: whether to open a browser.
+            port: where Netron listens; left out, it looks for a free one.
+
+        Returns:
+            The address, which is served until the process ends.
+
+        Raises:
+            OnnxPrepError: Netron is not installed.
+        """
+        from pytest_onnxprep.artifacts.viewer import show
+
+        return show(self.path, browse=browse, port=port)
+
+    def write_metadata(
+        self,
+        path: str | Path,
+        *,
+        parity: CheckResult | Mapping[str, Any] | None = None,
+        extra: Mapping[str, Any] | None = None,
+        overwrite: bool = False,
+    ) -> Path:
+        """Write a copy that carries its provenance; see `pytest_onnxprep.write_metadata`."""
+        from pytest_onnxprep.artifacts.metadata import write_metadata
+
+        return write_metadata(self, path, parity=parity, extra=extra, overwrite=overwrite)
 
     def __repr__(self) -> str:
         return f"OnnxModel({self.source.label}, {self.variant.id}, {str(self.path)!r})"
@@ -147,14 +228,19 @@ def qualified_name(node: Any) -> str:
     return str(node.op_type) if node.domain in DEFAULT_DOMAINS else f"{node.domain}.{node.op_type}"
 
 
+def bodies(node: Any) -> Iterator[Any]:
+    """Every node of the bodies of a Loop, If or Scan, and of their bodies."""
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            yield from _nodes(attribute.g.node)
+        for graph in attribute.graphs:
+            yield from _nodes(graph.node)
+
+
 def _nodes(nodes: Any) -> Iterator[Any]:
     for node in nodes:
         yield node
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from _nodes(attribute.g.node)
-            for graph in attribute.graphs:
-                yield from _nodes(graph.node)
+        yield from bodies(node)
 
 
 def tensor_bytes(tensor: Any) -> int:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pytest_onnxprep.artifacts.composed_model import ComposedSession
 from pytest_onnxprep.checks import rivals
 from pytest_onnxprep.checks.case import Case
 from pytest_onnxprep.checks.rivals import Part
+from pytest_onnxprep.checks.sizes import at_sizes
 from pytest_onnxprep.errors import LatencyBudgetExceeded
-from pytest_onnxprep.fuzz.example import Maker
 from pytest_onnxprep.machine import conditions
 from pytest_onnxprep.runtime.latency import describe, measure
 from pytest_onnxprep.runtime.sampler import Samples
-from pytest_onnxprep.runtime.session import make_session
 from pytest_onnxprep.spec.check_requests import LatencyRequest
 from pytest_onnxprep.spec.verdict import CheckResult, Verdict
 
@@ -32,9 +32,9 @@ def run(case: Case) -> CheckResult:
         OnnxPrepError: what the model is to be compared with cannot be had.
     """
     request: LatencyRequest = case.request
-    sizes, feeds = _feeds(case)
+    sizes, feeds = at_sizes(case.model.signature, request.at[0], "latency_budget(at=)")
     where = ", ".join(f"{name}={size}" for name, size in sizes.items())
-    session = make_session(case.model.path, provider=request.provider or case.model.provider, threads=request.threads)
+    session = case.model.open_session(provider=request.provider, threads=request.threads)
     finish = conditions()
     compared = [rivals.compare(case, one, feeds, session) for one in request.comparisons]
     timed = next((part.samples for part in compared if part.samples is not None), None)
@@ -47,21 +47,23 @@ def run(case: Case) -> CheckResult:
     else:
         case.extras["samples_s"], figures = timed.seconds, _described(timed, compared, request, session)
     parts += compared
-    figures |= _comparisons(compared) | {"at": sizes, "conditions": finish()}
+    figures |= _comparisons(compared) | {"at": sizes, "conditions": finish(), **_files(session)}
     result = _settled(parts, figures, where, is_saving=_is_saving(case))
     return _saved(case, session, result, where or "fixed sizes")
 
 
+def _files(session: Any) -> dict[str, Any]:
+    """Of several files run in one timed call: what a call of each takes."""
+    if not isinstance(session, ComposedSession):
+        return {}
+    found = {name: sorted(spent) for name, spent in session.spent_ns.items() if spent}
+    return {"parts_p50_ms": {name: spent[len(spent) // 2] / 1e6 for name, spent in found.items()}}
+
+
 def run_once(case: Case) -> None:
     """Run the model once at the sizes of the budget, without timing it."""
-    _, feeds = _feeds(case)
-    make_session(case.model.path, provider=case.request.provider, threads=case.request.threads).run(None, feeds)
-
-
-def _feeds(case: Case) -> tuple[dict[str, int], dict[str, Any]]:
-    sizes = case.model.signature.check_sizes(case.request.at[0], "latency_budget(at=)")
-    maker = Maker(case.model.signature)
-    return sizes, maker.feeds(maker.plain(sizes))
+    _, feeds = at_sizes(case.model.signature, case.request.at[0], "latency_budget(at=)")
+    case.model.open_session(provider=case.request.provider, threads=case.request.threads).run(None, feeds)
 
 
 def _described(timed: Samples, compared: Sequence[Part], request: LatencyRequest, session: Any) -> dict[str, Any]:

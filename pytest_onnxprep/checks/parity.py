@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from pytest_onnxprep.checks.case import Case
+from pytest_onnxprep.checks.composed import run_parts
 from pytest_onnxprep.checks.metamorphic import broken_relation
 from pytest_onnxprep.checks.parity_report import failed
 from pytest_onnxprep.checks.parity_run import Failure, ParityRun, base_figures, coverage
@@ -32,12 +33,16 @@ _TOO_MANY = 0.5
 
 
 def run(case: Case) -> CheckResult:
-    """Hold the file to parity.
+    """Hold the file to parity; of several files that answer as one, each file and the whole.
 
     Raises:
         SourceError: the framework refuses every example, or the samples do not fit the signature.
         SpecError: ``outputs=`` names an output the model does not have.
     """
+    return run_parts(case, _run_one) if case.model.parts else _run_one(case)
+
+
+def _run_one(case: Case) -> CheckResult:
     run = ParityRun(case)
     kept = Failures(case.title)
     state = case.model.source.state()

@@ -9,15 +9,18 @@ from typing import Any
 
 import numpy as np
 
+from pytest_onnxprep.artifacts.composed_model import ComposedModel
 from pytest_onnxprep.checks.boundary import boundaries
 from pytest_onnxprep.checks.parity_run import Failure, ParityRun, base_figures, coverage
 from pytest_onnxprep.compare.conditioning import Cause
 from pytest_onnxprep.compare.elementwise import Difference
 from pytest_onnxprep.compare.metrics import sqnr_db
 from pytest_onnxprep.compare.replay import write_replay
+from pytest_onnxprep.compare.tasks import TASK_METRICS
 from pytest_onnxprep.exporters.narrowing import breached, words
 from pytest_onnxprep.localise.result import Localisation
 from pytest_onnxprep.localise.run import localise
+from pytest_onnxprep.runtime.custom_ops import library_path
 from pytest_onnxprep.spec.tolerance import Tolerance
 from pytest_onnxprep.spec.verdict import CheckResult, Verdict
 
@@ -59,6 +62,10 @@ def failed(run: ParityRun, failure: Failure, telling: Failure) -> CheckResult:
             "wrong_share": worst.wrong / worst.total if worst.total else None,
             "tightest": {"atol": worst.tightest_atol, "rtol": worst.tightest_rtol},
         }
+    if isinstance(run.model, ComposedModel):
+        told = run.model.explain(failure.feeds, failure.expected)
+        rows += told.rows
+        summary += f"; {told.summary}" if told.summary else ""
     assumed = [words(record) for record in breached(run.model.provenance, failure.example.sizes)]
     if assumed:
         rows.insert(1, ("exported only for", "; ".join(assumed[:2])))
@@ -84,7 +91,7 @@ def failed(run: ParityRun, failure: Failure, telling: Failure) -> CheckResult:
 
 def _localise(run: ParityRun, failure: Failure, replay: Path | str) -> Localisation | None:
     """Where the difference begins; nothing where there is no framework to compare with, or no difference to it."""
-    if run.request.oracle != "framework" or failure.unrepeatable:
+    if run.request.oracle != "framework" or failure.unrepeatable or run.model.parts:
         return None
     rule = run.rule
     if failure.ruling is not None and failure.comparison is not None:
@@ -113,6 +120,9 @@ def _difference(run: ParityRun, failure: Failure, worst: Difference) -> tuple[st
     if worst.matches:
         miss = failure.comparison.misses[0]
         summary = f"{miss.output!r}: {miss.metric} {miss.value:.4g} is below {miss.minimum:g}, at {_sizes(failure)}"
+        if miss.metric in TASK_METRICS:
+            shapes = [list(side[miss.output].shape) for side in (failure.expected, run.model.run(failure.feeds))]
+            return summary, [*rows, ("found", f"{miss.output}: framework {shapes[0]}   ONNX Runtime {shapes[1]}")]
         return summary, [*rows, ("max |error|", f"{worst.max_abs:.6g}")]
     if worst.index is None:
         if failure.ruling is not None and worst.max_abs:
@@ -160,6 +170,8 @@ def _replay(run: ParityRun, failure: Failure) -> Path | str:
     """Write the replay folder; a full disk must not hide the finding itself."""
     if run.case.replay_folder is None:
         return "not written (no folder was given)"
+    if run.model.parts:
+        return "not written: several files and Python between them; onnx_model.run(feeds) shows it again"
     try:
         return write_replay(
             run.case.replay_folder,
@@ -168,6 +180,7 @@ def _replay(run: ParityRun, failure: Failure) -> Path | str:
             feeds=failure.feeds,
             expected=failure.expected,
             rule=run.rule,
+            custom_ops=map(library_path, run.model.custom_ops),
         )
     except OSError as error:
         return f"could not be written to {run.case.replay_folder}: {error}"

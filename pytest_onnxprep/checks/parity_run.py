@@ -15,8 +15,11 @@ from pytest_onnxprep.checks.expected import Expected
 from pytest_onnxprep.compare.conditioning import Cause
 from pytest_onnxprep.compare.elementwise import Difference
 from pytest_onnxprep.compare.outputs import Comparison, Rule, compare_outputs
+from pytest_onnxprep.compare.tasks import TASK_METRICS
 from pytest_onnxprep.errors import ReferenceRefused, SpecError, closest
 from pytest_onnxprep.fuzz.example import Example, Maker
+from pytest_onnxprep.fuzz.masks import OF_PADDING
+from pytest_onnxprep.fuzz.nudge import nudged
 from pytest_onnxprep.spec.check_requests import ParityRequest
 from pytest_onnxprep.spec.signature import Signature
 
@@ -165,7 +168,11 @@ class ParityRun:
         if counted:
             self.progress.note(example, comparison)
         if comparison.misses:
-            return Failure(example, feeds, expected, comparison)
+            if not self._moves_too(feeds, expected, comparison):
+                return Failure(example, feeds, expected, comparison)
+            if counted:
+                self.progress.note_ill_conditioned(example, settled=False)
+            return None
         questioned = ill = False
         settled = True
         for index, difference in enumerate(comparison.differences):
@@ -187,6 +194,23 @@ class ParityRun:
             self.progress.note_unquestioned(example, comparison)
         return None
 
+    def _moves_too(self, feeds: Arrays, expected: Arrays, comparison: Comparison) -> bool:
+        """Whether the reference misses the same task metrics where its inputs move by a rounding error.
+
+        A box at the threshold, two tokens equally likely: the whole answer changes, for no fault of the file.
+        """
+        missed = {miss.metric for miss in comparison.misses}
+        if not missed <= set(TASK_METRICS):
+            return False
+        for moved in nudged(feeds, self.signature):
+            try:
+                other = compare_outputs(expected, self.reference(moved), self.rule)
+            except ReferenceRefused:
+                continue
+            if missed <= {miss.metric for miss in other.misses}:
+                return True
+        return False
+
     def second_look(self) -> Failure | None:
         """Hold the largest error that passed unquestioned against float64: a small fault hides below the tolerance."""
         worst = self.progress.worst_example
@@ -201,7 +225,8 @@ class ParityRun:
     def _padding_masks(self) -> list[str]:
         """The 0/1 integers that a tokenizer makes; a boolean mask is part of the model, and may hide what it likes."""
         specs = self.signature.inputs
-        return [name for name, kinds in self.maker.recipes.items() if kinds[0] == "mask" and "int" in specs[name].dtype]
+        recipes = self.maker.recipes.items()
+        return [name for name, kinds in recipes if kinds[0] in OF_PADDING and "int" in specs[name].dtype]
 
     def _makers(self) -> list[int]:
         """What else decides the values: the user's own functions, by identity."""

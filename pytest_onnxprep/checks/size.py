@@ -21,10 +21,11 @@ def run(case: Case) -> CheckResult:
     """
     request: SizeRequest = case.request
     model = case.model
+    graphs = sum(part.path.stat().st_size for part in (list(model.parts.values()) or [model]))
     figures = {
         "mb": model.size_bytes / 1e6,
-        "file_mb": model.path.stat().st_size / 1e6,
-        "external_mb": sum(path.stat().st_size for path in model.files[1:]) / 1e6,
+        "file_mb": graphs / 1e6,
+        "external_mb": (model.size_bytes - graphs) / 1e6,
         "weights_mb": model.weights_bytes / 1e6,
         "nodes": model.node_count,
     }
@@ -52,9 +53,13 @@ def _details(model: OnnxModel, summary: str) -> str:
     """What takes the room: the files, and the largest weights."""
     from pytest_onnxprep.artifacts.onnx_model import tensor_bytes
 
-    tensors = sorted(model.graph_proto.graph.initializer, key=tensor_bytes, reverse=True)[:5]
+    files = {"": model} if not model.parts else {f"{name}: ": part for name, part in model.parts.items()}
+    tensors = [(name, one) for name, part in files.items() for one in part.graph_proto.graph.initializer]
+    tensors.sort(key=lambda pair: tensor_bytes(pair[1]), reverse=True)
     lines = [f"size over budget: {summary}", "", "files"]
-    lines += [f"  {path.stat().st_size / 1e6:10.3f} MB  {path.name}" for path in model.files]
+    lines += [
+        f"  {f.stat().st_size / 1e6:10.3f} MB  {name}{f.name}" for name, part in files.items() for f in part.files
+    ]
     lines += ["largest weights"]
-    lines += [f"  {tensor_bytes(tensor) / 1e6:10.3f} MB  {tensor.name} {list(tensor.dims)}" for tensor in tensors]
+    lines += [f"  {tensor_bytes(one) / 1e6:10.3f} MB  {name}{one.name} {list(one.dims)}" for name, one in tensors[:5]]
     return "\n".join(lines)

@@ -9,6 +9,7 @@ import numpy as np
 
 from pytest_onnxprep.compare.elementwise import Difference, compare
 from pytest_onnxprep.compare.metrics import METRICS
+from pytest_onnxprep.compare.tasks import TASK_METRICS, task_value
 from pytest_onnxprep.spec.tolerance import Tolerance
 
 
@@ -78,24 +79,52 @@ def compare_outputs(expected: Mapping[str, np.ndarray], actual: Mapping[str, np.
     """
     differences = []
     metrics: dict[str, float] = {}
-    misses = []
+    misses: list[MetricMiss] = []
+    covered = _judge_tasks(expected, actual, rule, metrics, misses)
+    minimums = {metric: value for metric, value in rule.minimums.items() if metric not in TASK_METRICS}
     for name, reference in expected.items():
         if rule.only is not None and name not in rule.only:
+            continue
+        if name in covered:
+            differences.append(Difference(name, "match", total=reference.size))
             continue
         if name not in actual:
             differences.append(Difference(name, "missing", f"is missing; the file has {', '.join(actual) or 'none'}"))
             continue
         difference = compare(name, reference, actual[name], rule.tolerance_of(name))
         comparable = difference.kind not in ("dtype", "shape")
-        if rule.minimums and comparable and reference.dtype.kind == "f":
+        if minimums and comparable and reference.dtype.kind == "f":
             share = 1 - difference.wrong / difference.total if difference.total else 1.0
-            replaced = "within" in rule.minimums or (name not in rule.per_output and rule.tolerance.is_derived)
+            replaced = "within" in minimums or (name not in rule.per_output and rule.tolerance.is_derived)
             if replaced and difference.kind == "values":
                 difference = Difference(name, "match", max_abs=difference.max_abs, total=difference.total)
-            for metric, minimum in rule.minimums.items():
+            for metric, minimum in minimums.items():
                 value = share if metric == "within" else METRICS[metric](reference, actual[name])
                 metrics[metric] = min(value, metrics.get(metric, value))
                 if not value >= minimum:  # NaN is a miss
                     misses.append(MetricMiss(name, metric, value, minimum))
         differences.append(difference)
     return Comparison(tuple(differences), metrics, tuple(misses))
+
+
+def _judge_tasks(
+    expected: Mapping[str, np.ndarray],
+    actual: Mapping[str, np.ndarray],
+    rule: Rule,
+    metrics: dict[str, float],
+    misses: list[MetricMiss],
+) -> set[str]:
+    """Compute the task metrics asked for.
+
+    Returns:
+        The outputs they speak for, but for those with a tolerance of their own.
+    """
+    covered: set[str] = set()
+    for metric, minimum in rule.minimums.items():
+        if metric in TASK_METRICS:
+            found = task_value(metric, expected, actual)
+            metrics[metric] = min(found.value, metrics.get(metric, found.value))
+            covered |= set(found.covered) - rule.per_output.keys()
+            if not found.value >= minimum:
+                misses.append(MetricMiss(found.output, metric, found.value, minimum))
+    return covered

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pytest_onnxprep.errors import OnnxPrepError
+from pytest_onnxprep.errors import Finding, OnnxPrepError, ReferenceRefused
 from pytest_onnxprep.fuzz.custom_values import custom_values
 from pytest_onnxprep.fuzz.recipes import make_array, recipes_for
 from pytest_onnxprep.spec.errors import SpecError
@@ -75,7 +75,8 @@ class Maker:
         # One Generator, reseeded: making a new one costs ten times as much (NumPy hashes its seed).
         self._rng = np.random.Generator(np.random.Philox(key=0))
         self._state: dict[str, Any] = dict(self._rng.bit_generator.state)
-        self._shapes = {name: _shape_maker(spec) for name, spec in signature.inputs.items()}
+        bound = {name: spec for name, spec in signature.inputs.items() if not signature.free.intersection(spec.names)}
+        self._shapes = {name: _shape_maker(spec) for name, spec in bound.items()}
 
     def plain(self, sizes: Mapping[str, int], seed: int = 0) -> Example:
         """The example with every input's first recipe."""
@@ -125,9 +126,20 @@ class Maker:
                 f"generate returned {names}; a mapping with {', '.join(self.signature.inputs)} is needed"
             )
         return {
-            name: self._checked(name, spec, spec.concrete(example.sizes), made[name], "generate")
+            name: self._checked(name, spec, self._shape_of(spec, example.sizes, made[name]), made[name], "generate")
             for name, spec in self.signature.inputs.items()
         }
+
+    def _shape_of(self, spec: TensorSpec, sizes: Mapping[str, int], made: Any) -> tuple[int, ...]:
+        """The declared shape; of free dims, the size they were given."""
+        found = np.shape(made)
+        free = self.signature.free
+        if not free.intersection(spec.names):
+            return spec.concrete(sizes)
+        if len(found) != len(spec.shape):
+            return (0,) * len(spec.shape)
+        pairs = zip(spec.shape, found, strict=True)
+        return tuple(size if free.intersection(dim.names) else dim.evaluate(sizes) for dim, size in pairs)
 
     def _checked(self, name: str, spec: TensorSpec, shape: tuple[int, ...], value: Any, origin: str) -> np.ndarray:
         array = np.asarray(value)
@@ -161,7 +173,7 @@ def _called(origin: str, function: Callable[..., Any], *arguments: Any) -> Any:
     """
     try:
         return function(*arguments)
-    except OnnxPrepError:
+    except (OnnxPrepError, Finding, ReferenceRefused):
         raise
     except Exception as error:
         code = getattr(function, "__code__", None)

@@ -25,6 +25,8 @@ _LIMIT = 200
 def infer_framework(source: Any) -> str | None:
     """The framework of a model, path or factory; None where nothing gives it away."""
     known = framework_of(source)
+    if known in ("pipeline", "ensemble"):
+        return _of_parts(source)
     if known is not None:
         return known
     if isinstance(source, type):
@@ -33,6 +35,16 @@ def infer_framework(source: Any) -> str | None:
     if not isinstance(function, (types.FunctionType, types.MethodType)):
         return None
     return _of_annotation(function) or _of_code(function)
+
+
+def _of_parts(source: Any) -> str | None:
+    """The framework that all exported parts have in common."""
+    from pytest_onnxprep.spec.composition import Pipeline, stage_of
+
+    parts = [stage_of(part) for part in (source.stages if isinstance(source, Pipeline) else source.members)]
+    found = {infer_framework(part.source) for part in parts if part.export}
+    (common, *others) = found
+    return None if others or common == "onnx" else common
 
 
 def _of_annotation(function: Callable[..., Any]) -> str | None:

@@ -28,6 +28,7 @@ from pytest_onnxprep.errors import OnnxPrepError
 from pytest_onnxprep.runtime import child_main
 from pytest_onnxprep.runtime.child_limits import CgroupCap, Limits
 from pytest_onnxprep.runtime.child_measure import ChildMeasure, Outcome
+from pytest_onnxprep.runtime.custom_ops import library_path
 from pytest_onnxprep.runtime.session import provider_name
 
 Feeds = Mapping[str, Any]
@@ -62,6 +63,7 @@ def run_child(
     arena: bool = False,
     launcher: Sequence[str] = (),
     timeout_s: float = 120.0,
+    custom_ops: Sequence[str] = (),
 ) -> ChildMeasure:
     """Load a model in a child of its own, run it once, then some more, and measure each step.
 
@@ -84,6 +86,7 @@ def run_child(
             the other figures from a child without it.
         launcher: put before the child's command line, such as ``("/usr/bin/time", "-v")``.
         timeout_s: seconds after which the child is killed.
+        custom_ops: libraries of custom operators; what Python registers with them here, the child does not have.
 
     Raises:
         OnnxPrepError: a provider, core or limit that cannot be had, or inputs NumPy's file format cannot hold.
@@ -101,6 +104,7 @@ def run_child(
             "names": names,
             "provider": provider_name(provider),
             "threads": threads,
+            "custom_ops": [library_path(library) for library in custom_ops],
             "runs": runs,
             "warmup": warmup,
             "min_time_s": min_time_s,

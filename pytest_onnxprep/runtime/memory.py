@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,7 @@ def measure_children(
     budgets: Mapping[str, float],
     threads: int = 1,
     provider: str | None = None,
+    custom_ops: Sequence[str] = (),
     children: int = 3,
 ) -> MemoryMeasurement:
     """Run the model in several fresh processes, one after the other; their median is judged.
@@ -78,6 +79,7 @@ def measure_children(
         budgets: ``peak_mb``, ``model_mb``, ``steady_mb`` -> megabytes; empty measures only.
         threads: intra-op threads.
         provider: execution provider; None is the CPU's.
+        custom_ops: libraries of custom operators.
         children: how many, odd.
 
     Raises:
@@ -85,7 +87,16 @@ def measure_children(
     """
 
     def child(*, arena: bool = False) -> ChildMeasure:
-        return run_child(path, feeds, provider=provider, threads=threads, runs=RUNS, arena=arena, timeout_s=TIMEOUT_S)
+        return run_child(
+            path,
+            feeds,
+            provider=provider,
+            threads=threads,
+            runs=RUNS,
+            arena=arena,
+            timeout_s=TIMEOUT_S,
+            custom_ops=custom_ops,
+        )
 
     found = [completed(child(), "memory") for _ in range(children)]
     if any(min(values) <= limit < max(values) for values, limit in _values_and_limits(found, budgets)):

@@ -12,9 +12,9 @@ from pytest_onnxprep.spec.errors import SpecError, as_tuple, closest
 from pytest_onnxprep.spec.tolerance import Tolerance
 from pytest_onnxprep.spec.variant import Variant
 
-METRIC_NAMES = ("sqnr_db", "psnr_db", "cosine", "top1", "top5", "within")
+METRIC_NAMES = ("sqnr_db", "psnr_db", "cosine", "top1", "top5", "within", "iou", "tokens")
 #: Metrics that are shares of 1.
-_SHARES = ("top1", "top5", "within")
+_SHARES = ("top1", "top5", "within", "iou", "tokens")
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pytest_onnxprep.spec.dims import Dim, parse_dim_ranges
+from pytest_onnxprep.spec.dims import DEFAULT_DIM, Dim, parse_dim_ranges
 from pytest_onnxprep.spec.errors import SpecError, as_tuple, closest
+from pytest_onnxprep.spec.own_options import check_own_options
+from pytest_onnxprep.spec.shape_strategy import ShapeStrategy, check_buckets, read_strategy
+from pytest_onnxprep.spec.target_files import target_names
 from pytest_onnxprep.spec.tensor import TensorSpec, parse_tensor_spec
 
 _INPUTS = "accepted: {name: 'dtype[dims]' or TensorSpec(...) or example array}"
@@ -32,6 +35,8 @@ class ExportRequest:
     opsets: tuple[int | None, ...] = (None,)
     options: tuple[Mapping[str, Any], ...] = ({},)
     domains: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+    strategy: ShapeStrategy = field(default_factory=ShapeStrategy)
 
     def known_dims(self) -> set[str] | None:
         """Names of all dims, or None where only the source knows them."""
@@ -49,6 +54,8 @@ def read_export(
     generate: Any = None,
     samples: Any = None,
     artifact: Any = None,
+    shapes: Any = None,
+    buckets: Any = None,
     exporter: Any = None,
     opset: Any = None,
     precision: Any = None,
@@ -68,7 +75,7 @@ def read_export(
     """
     if isinstance(source, (bool, int, float, bytes, list, tuple, Mapping)):
         raise SpecError(f"source {source!r} is no model; accepted: a zero-argument factory, a model, or a path")
-    for name, value in (("precision", precision), ("transform", transform), ("target", target)):
+    for name, value in (("precision", precision), ("transform", transform)):
         if value is not None:
             raise SpecError(f"{name}={value!r} is not available in this version; leave it out")
     inputs = _either("inputs", inputs, "args", args)
@@ -95,6 +102,9 @@ def read_export(
     if samples is not None and not callable(samples) and not isinstance(samples, (str, os.PathLike)):
         raise SpecError(f"samples must be a zero-argument factory of feeds, an .npz file or a folder, not {samples!r}")
     variants, domains = _read_options(options)
+    strategy = read_strategy(shapes, buckets)
+    if strategy.buckets and specs is not None:
+        check_buckets(strategy.buckets, {name: ranges.get(name, DEFAULT_DIM) for name in {*used_names(specs), *ranges}})
     return ExportRequest(
         source,
         specs,
@@ -107,7 +117,14 @@ def read_export(
         _read_opsets(opset),
         variants,
         domains,
+        () if target is None else target_names(target),
+        strategy,
     )
+
+
+def used_names(specs: Mapping[str, TensorSpec]) -> list[str]:
+    """Named dims of all inputs, in order of appearance."""
+    return list(dict.fromkeys(name for spec in specs.values() for name in spec.names))
 
 
 def _either(name: str, value: Any, alias: str, other: Any) -> Any:
@@ -213,13 +230,16 @@ def _distinct(what: str, found: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _read_options(options: Any) -> tuple[tuple[Mapping[str, Any], ...], tuple[str, ...]]:
-    """Split the plugin's own ``domains`` off the keyword arguments for the exporter."""
+    """Split the plugin's own ``domains`` off the exporter's keyword arguments; ``custom_opsets`` names some too."""
     found = tuple({} if option is None else option for option in as_tuple(options))
     domains: tuple[str, ...] = ()
     variants = []
     for option in found:
         if not isinstance(option, Mapping) or not all(isinstance(name, str) for name in option):
             raise SpecError(f"options must be a mapping of keyword arguments for the exporter, not {option!r}")
+        check_own_options(option)
         domains += tuple(as_tuple(option.get("domains", ())))
+        imported = option.get("custom_opsets")
+        domains += tuple(imported) if isinstance(imported, Mapping) else ()
         variants.append({name: value for name, value in option.items() if name != "domains"})
     return tuple(variants), domains

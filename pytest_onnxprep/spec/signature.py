@@ -20,16 +20,20 @@ class Signature:
         outputs: name -> spec, or None for an output of which only the name is declared; None when nothing is declared.
         dims: name -> range, for every named dim of the inputs (1..8 where the user gave none).
         generate: the user's own input maker, or None.
+        free: named dims without a range: of any size that ``generate`` gives them.
+        fixed: named dims of which one size was exported, which the shapes hold as a number -> that size.
     """
 
     inputs: Mapping[str, TensorSpec]
     outputs: Mapping[str, TensorSpec | None] | None = None
     dims: Mapping[str, Dim] = field(default_factory=dict)
     generate: Generate | None = None
+    free: frozenset[str] = frozenset()
+    fixed: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Fill in the dims nobody declared; refuse the ones nobody uses."""
-        used = dict.fromkeys(name for spec in self.inputs.values() for name in spec.names)
+        used = dict.fromkeys(name for spec in self.inputs.values() for name in spec.names if name not in self.free)
         if self.generate is None:
             for name in self.dims:
                 if name not in used:
@@ -47,6 +51,10 @@ class Signature:
             SpecError: a name that is no dim, or a size outside its range.
         """
         for name, size in sizes.items():
+            if self.fixed.get(name) == size:
+                continue
+            if name in self.fixed:
+                raise SpecError(f"{what}: the file was exported for {name}={self.fixed[name]} alone, not for {size}")
             if name not in self.dims:
                 raise SpecError(
                     f"{what} names an unknown dim {name!r}{closest(name, self.dims)} "
@@ -57,12 +65,13 @@ class Signature:
         return {name: sizes.get(name, dim.smallest_filled) for name, dim in self.dims.items()}
 
     def shapes(self, sizes: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
-        """Concrete input shapes for these named sizes.
+        """Concrete input shapes for these named sizes; inputs with free dims are left out.
 
         Raises:
             SpecError: an expression gives a negative size.
         """
-        shapes = {name: spec.concrete(sizes) for name, spec in self.inputs.items()}
+        bound = {name: spec for name, spec in self.inputs.items() if not self.free.intersection(spec.names)}
+        shapes = {name: spec.concrete(sizes) for name, spec in bound.items()}
         for name, shape in shapes.items():
             if any(size < 0 for size in shape):
                 raise SpecError(f"input {name!r} ({self.inputs[name]}) has a negative size at {dict(sizes)}: {shape}")

@@ -1,0 +1,1 @@
+"""Several files that answer as one: pipelines, ensembles, and the buckets of a dynamic shape."""
