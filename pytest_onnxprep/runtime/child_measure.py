@@ -44,6 +44,14 @@ class Span:
     waited_s: float
 
     @property
+    def undisturbed_s(self) -> float:
+        """What it would have taken on a machine of its own, by its CPU time; waiting for a disk is not in it.
+
+        Not the wall time less the waiting for a CPU: the kernel books that late and not whole.
+        """
+        return min(self.cpu_s, self.wall_s)
+
+    @property
     def cores_used(self) -> float:
         """CPU seconds per second: 1.0 is one core busy all the time."""
         return self.cpu_s / self.wall_s if self.wall_s > 0 else 0.0
