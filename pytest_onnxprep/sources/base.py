@@ -108,6 +108,10 @@ class Source(ABC):
         """The model in float64, for its own rounding error; None where the framework offers no such thing."""
         return None
 
+    def answers_apart(self, feeds: Feeds, signature: Signature) -> Iterator[tuple[Arrays, Arrays]]:  # noqa: ARG002
+        """Pairs of answers that differ by rounding alone, where a source can round between its parts."""
+        yield from ()
+
     def belongings(self) -> list[Belonging]:
         """Snapshots of what an exporter could change besides `state`; see `custody.untouched`."""
         return []

@@ -423,6 +423,12 @@ def test_detections_are_compared_by_what_is_found(story):
             @onnx_export(detector(1.0), **FAST)
             @parity(metrics={"iou": 0.99})
             def test_moved(onnx_model): ...
+
+            def none(boxes, scores): return {"boxes": boxes[:0], "scores": scores[:0, 0]}
+
+            @onnx_export(Pipeline([lambda: Detector().eval(), Stage(none, export=False)]), **FAST)
+            @parity(metrics={"iou": 0.99})
+            def test_empty(onnx_model): ...
             """
         ),
         "-m",
@@ -433,6 +439,9 @@ def test_detections_are_compared_by_what_is_found(story):
     assert found["test_sound"]["verdict"] == "pass", outcome.text
     assert found["test_sound"]["figures"]["metrics"]["iou"] > 0.99
     assert found["test_moved"]["verdict"] == "fail"
+    assert found["test_sound"]["figures"]["compared"]["iou"] >= 5
+    assert found["test_empty"]["verdict"] == "inconclusive"
+    assert "found nothing in any of" in found["test_empty"]["summary"]
     assert "'boxes': iou 0." in found["test_moved"]["summary"]
     assert "the pipeline is not its reference" in found["test_moved"]["summary"]
 
