@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DOMAIN := .venv-domain
 
-.PHONY: suites test lint types bench detection clean
+.PHONY: suites suites-quick suites-domain test lint types bench detection clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -23,6 +24,25 @@ test: $(STAMP)
 	$(BIN)/python -m coverage run -m pytest tests/ -n auto --maxprocesses 4 --dist loadfile -W error::pytest.PytestWarning
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report --fail-under=90
+
+suites-quick: $(STAMP)
+	mkdir -p build
+	$(BIN)/python -m pytest suites/ -m quick --benchmark-json build/benchmark.json --onnxprep-json build/onnxprep.json
+
+# Packages that fight with the main environment's, in one of their own; see constraints-domain.txt.
+suites-domain: $(DOMAIN)/.installed
+	mkdir -p build
+	$(DOMAIN)/bin/python -m pytest suites/domain/ --onnxprep-json build/onnxprep-domain.json
+
+$(DOMAIN)/.installed: pyproject.toml constraints.txt constraints-domain.txt
+	$(PYTHON) -m venv $(DOMAIN)
+	$(DOMAIN)/bin/python -m pip install --quiet --upgrade pip
+	$(DOMAIN)/bin/python -m pip install --quiet --constraint constraints.txt torch
+	$(DOMAIN)/bin/python -m pip install --quiet --constraint constraints.txt --constraint constraints-domain.txt \
+		--editable '.[torch,tensorflow]' matplotlib opencv-python-headless pillow polars psutil pyyaml requests scipy
+	$(DOMAIN)/bin/python -m pip install --quiet --no-deps --constraint constraints-domain.txt \
+		torchvision ultralytics ultralytics-thop mediapipe
+	touch $@
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pytest_onnxprep.report.environment import environment, header_line
 
-BENCHMARKS = ("startup", "fuzzing", "sampler", "suites", "latency", "detection")
+BENCHMARKS = ("startup", "fuzzing", "sampler", "memory", "suites", "large", "latency", "detection")
 #: Benchmarks that are packages: what holds their ``measure``.
 _PACKAGES = {"detection": "detection.__main__", "latency": "latency.__main__"}
 RESULTS = Path(__file__).with_name("RESULTS.md")

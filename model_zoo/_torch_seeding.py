@@ -38,10 +38,10 @@ def trained_like(model: torch.nn.Module) -> torch.nn.Module:
 
     with torch.no_grad():
         for module in model.modules():
-            if isinstance(module, nn.BatchNorm2d):
+            if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
                 nn.init.normal_(module.running_mean, 0.0, 0.2)
                 nn.init.uniform_(module.running_var, 0.6, 1.4)
-            if isinstance(module, nn.BatchNorm2d | nn.LayerNorm):
+            if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.LayerNorm):
                 nn.init.uniform_(module.weight, 0.7, 1.3)
                 nn.init.normal_(module.bias, 0.0, 0.1)
             elif isinstance(bias := getattr(module, "bias", None), nn.Parameter) and not bias.any():

@@ -1,4 +1,4 @@
-"""Keras 3 models on the TensorFlow backend, layers named, weights drawn from fixed seeds."""
+"""Keras 3 models on the TensorFlow backend, layers named, weights drawn from fixed seeds; more in `keras_edge`."""
 
 from __future__ import annotations
 

@@ -12,23 +12,28 @@ if TYPE_CHECKING:
     from pytest_onnxprep.api import assert_parity as assert_parity
     from pytest_onnxprep.api import measure_latency as measure_latency
     from pytest_onnxprep.api import measure_memory as measure_memory
+    from pytest_onnxprep.artifacts.metadata import write_metadata as write_metadata
     from pytest_onnxprep.artifacts.onnx_model import OnnxModel as OnnxModel
     from pytest_onnxprep.compose.advisor import advise_buckets as advise_buckets
     from pytest_onnxprep.compose.buckets import BucketedModel as BucketedModel
     from pytest_onnxprep.errors import ContractViolation as ContractViolation
+    from pytest_onnxprep.errors import DoesNotFit as DoesNotFit
     from pytest_onnxprep.errors import ExportFailed as ExportFailed
     from pytest_onnxprep.errors import Finding as Finding
     from pytest_onnxprep.errors import LatencyBudgetExceeded as LatencyBudgetExceeded
     from pytest_onnxprep.errors import MemoryBudgetExceeded as MemoryBudgetExceeded
     from pytest_onnxprep.errors import OnnxPrepError as OnnxPrepError
+    from pytest_onnxprep.errors import OperatorsNotAccepted as OperatorsNotAccepted
     from pytest_onnxprep.errors import ParityError as ParityError
     from pytest_onnxprep.errors import SizeBudgetExceeded as SizeBudgetExceeded
     from pytest_onnxprep.errors import SpecError as SpecError
     from pytest_onnxprep.errors import StartupBudgetExceeded as StartupBudgetExceeded
     from pytest_onnxprep.errors import ThroughputTooLow as ThroughputTooLow
+    from pytest_onnxprep.marks import fits as fits
     from pytest_onnxprep.marks import latency_budget as latency_budget
     from pytest_onnxprep.marks import memory_budget as memory_budget
     from pytest_onnxprep.marks import onnx_export as onnx_export
+    from pytest_onnxprep.marks import operators as operators
     from pytest_onnxprep.marks import parity as parity
     from pytest_onnxprep.marks import size_budget as size_budget
     from pytest_onnxprep.marks import startup_budget as startup_budget
@@ -37,6 +42,7 @@ if TYPE_CHECKING:
     from pytest_onnxprep.spec.composition import Loop as Loop
     from pytest_onnxprep.spec.composition import Pipeline as Pipeline
     from pytest_onnxprep.spec.composition import Stage as Stage
+    from pytest_onnxprep.spec.description import ModelDescription as ModelDescription
     from pytest_onnxprep.spec.dims import Dim as Dim
     from pytest_onnxprep.spec.signature import Signature as Signature
     from pytest_onnxprep.spec.tensor import TensorSpec as TensorSpec
@@ -50,12 +56,15 @@ _WHERE = {
     "Loop": "spec.composition",
     "Pipeline": "spec.composition",
     "Stage": "spec.composition",
+    "ModelDescription": "spec.description",
     "Signature": "spec.signature",
     "TensorSpec": "spec.tensor",
     "Tolerance": "spec.tolerance",
+    "fits": "marks",
     "latency_budget": "marks",
     "memory_budget": "marks",
     "onnx_export": "marks",
+    "operators": "marks",
     "parity": "marks",
     "size_budget": "marks",
     "startup_budget": "marks",
@@ -66,12 +75,15 @@ _WHERE = {
     "assert_parity": "api",
     "measure_latency": "api",
     "measure_memory": "api",
+    "write_metadata": "artifacts.metadata",
     "ContractViolation": "errors",
+    "DoesNotFit": "errors",
     "ExportFailed": "errors",
     "Finding": "errors",
     "LatencyBudgetExceeded": "errors",
     "MemoryBudgetExceeded": "errors",
     "OnnxPrepError": "errors",
+    "OperatorsNotAccepted": "errors",
     "ParityError": "errors",
     "SizeBudgetExceeded": "errors",
     "SpecError": "errors",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 from pytest_onnxprep.artifacts.onnx_model import OnnxModel
 from pytest_onnxprep.checks import parity as parity_check
 from pytest_onnxprep.checks.case import Case
 from pytest_onnxprep.errors import ParityError, own_frames_hidden
+from pytest_onnxprep.machine import conditions
 from pytest_onnxprep.runtime.latency import LatencyMeasurement, measure
 from pytest_onnxprep.runtime.memory import MemoryMeasurement, measure_children
 from pytest_onnxprep.spec.check_requests import read_latency, read_parity
@@ -78,7 +80,9 @@ def measure_latency(
     maker = Maker(model.signature)
     feeds = maker.feeds(maker.plain(model.signature.check_sizes(at or {}, "at")))
     session = model.open_session(provider=provider, threads=threads)
-    return measure(session, feeds, budgets=budgets, threads=threads, max_time_s=max_time_s)
+    finish = conditions()
+    found = measure(session, feeds, budgets=budgets, threads=threads, max_time_s=max_time_s)
+    return replace(found, figures={**found.figures, "conditions": finish()})
 
 
 @own_frames_hidden

@@ -71,6 +71,14 @@ class SizeBudgetExceeded(Finding):
     """The file, its weights or its graph are larger than budgeted."""
 
 
+class OperatorsNotAccepted(Finding):
+    """The graph holds operators, domains or an opset that the target's runtime does not take."""
+
+
+class DoesNotFit(Finding):
+    """The model asks more of a device than its profile offers."""
+
+
 class MemoryBudgetExceeded(Finding):
     """A fresh process with the model holds more memory than budgeted."""
 
@@ -109,6 +117,7 @@ __all__ = [
     "BaselineError",
     "CacheError",
     "ContractViolation",
+    "DoesNotFit",
     "ExportFailed",
     "ExporterError",
     "Finding",
@@ -116,6 +125,7 @@ __all__ = [
     "LatencyBudgetExceeded",
     "MemoryBudgetExceeded",
     "OnnxPrepError",
+    "OperatorsNotAccepted",
     "ParityError",
     "ReferenceRefused",
     "SizeBudgetExceeded",

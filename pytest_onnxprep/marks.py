@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ParamSpec
 
@@ -16,6 +16,8 @@ import pytest
 
 from pytest_onnxprep.spec.check_requests import read_latency, read_parity, read_size
 from pytest_onnxprep.spec.export_request import read_export
+from pytest_onnxprep.spec.fits_request import read_fits
+from pytest_onnxprep.spec.operators_request import read_operators
 from pytest_onnxprep.spec.resource_requests import read_memory, read_startup, read_throughput
 
 P = ParamSpec("P")
@@ -83,7 +85,7 @@ def onnx_export(
         precision: reserved.
         transform: reserved.
         options: keyword arguments for the exporter, and ``domains``: operator domains allowed beside ONNX's own.
-        target: reserved.
+        target: a device profile to hold the model to, see ``fits``.
         args: example tensors, as in ``torch.onnx.export`` (so are the following).
         input_names: names of ``args``.
         output_names: names of the outputs.
@@ -149,7 +151,7 @@ def latency_budget(
         at: dim -> size to measure at (smallest size where left out); a list makes an item each.
         threads: intra-op threads of ONNX Runtime.
         provider: execution provider; default ``--onnxprep-provider``.
-        max_time_s: sampling time at most, 3 s by default (1 to 3 s for a comparison).
+        max_time_s: sampling time at most, 3 s by default (1 to 4 s for a comparison).
         max_regression: how much slower it may be than the baseline, ``"5%"`` or 0.05.
         min_speedup: how many times as fast as ``against`` it must be, 1.5.
         against: ``"framework"``, ``"baseline"``, another variant such as ``"torchscript-opset17"``, or an ONNX file.
@@ -165,6 +167,41 @@ def size_budget(mb: float | None = None, weights_mb: float | None = None, nodes:
         mb: megabytes (10**6 bytes) of the ONNX file and its external data.
         weights_mb: megabytes of the initializers.
         nodes: nodes of the graph, subgraphs included.
+    """
+
+
+@_mark
+def operators(
+    allowed: str | Collection[str] | None = None,
+    forbidden: str | Collection[str] | None = None,
+    opset_max: int | None = None,
+    domains: str | Collection[str] | None = None,
+) -> None:
+    """Hold the graph to what the target's runtime can run.
+
+    Args:
+        allowed: operators the file may consist of: ``"Conv"``, ``"com.microsoft.Gelu"``, patterns like ``"Reduce*"``.
+        forbidden: operators it must not have, names and patterns as for ``allowed``.
+        opset_max: newest opset of ONNX's own domain.
+        domains: operator domains accepted beside ONNX's own, as ``options={"domains": [...]}`` of ``onnx_export``.
+    """
+
+
+@_mark
+def fits(
+    target: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
+    *,
+    at: Mapping[str, int] | None = None,
+    speed_factor: float | None = None,
+) -> None:
+    """Hold the model to a device profile: operators, opset, size, memory, start-up, latency.
+
+    Args:
+        target: name of a profile, or the path of a TOML file; a list makes an item each. Left out, ``target=`` of
+            ``onnx_export`` or ``--onnxprep-target`` gives it.
+        at: dim -> size to measure at; left out, the sizes of the latency budget, else those of the export.
+        speed_factor: time on the device / time on this machine, as you have measured it; without one times are shown
+            and not judged.
     """
 
 
@@ -259,6 +296,8 @@ CHECKS: dict[str, Check] = {
     "parity": Check("parity", read_parity, "pytest_onnxprep.checks.parity"),
     "latency": Check("latency_budget", read_latency, "pytest_onnxprep.checks.latency"),
     "size": Check("size_budget", read_size, "pytest_onnxprep.checks.size"),
+    "operators": Check("operators", read_operators, "pytest_onnxprep.checks.operators"),
+    "fits": Check("fits", read_fits, "pytest_onnxprep.checks.fits"),
     "memory": Check("memory_budget", read_memory, "pytest_onnxprep.checks.memory"),
     "startup": Check("startup_budget", read_startup, "pytest_onnxprep.checks.startup"),
     "throughput": Check("throughput_budget", read_throughput, "pytest_onnxprep.checks.throughput"),

@@ -24,7 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "fuzz": {"errors", "spec"},
     "strategies": {"fuzz", "errors", "spec"},
     "report": {"machine", "errors", "spec"},
-    "runtime": {"stats", "errors", "spec"},
+    "runtime": {"machine", "stats", "errors", "spec"},
     "sources": {"runtime", "errors", "spec"},
     "artifacts": {"sources", "runtime", "errors", "spec"},
     "transforms": {"artifacts", "runtime", "errors", "spec"},

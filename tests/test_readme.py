@@ -123,7 +123,7 @@ def test_options_table_is_complete() -> None:
     table = section(README, "Options")
     shown = dict(re.findall(r"^\| `--onnxprep-([\w-]+)(?: \w+)?` \|(.*)$", table, re.MULTILINE))
 
-    assert set(shown) == {*OPTIONS, "no-cache"}
+    assert set(shown) == {*OPTIONS, "no-cache", "profile"}
     for name, (_, _, default) in OPTIONS.items():
         assert f"`onnxprep_{name.replace('-', '_')}`" in shown[name]
         assert default in shown[name]
@@ -133,7 +133,7 @@ def test_no_page_invents_an_option() -> None:
     """Every option that a page names exists."""
     named = {name for text in PAGES.values() for name in re.findall(r"--onnxprep-([a-z]+(?:-[a-z]+)*)", text)}
 
-    assert named <= {*OPTIONS, "no-cache"}
+    assert named <= {*OPTIONS, "no-cache", "profile"}
 
 
 def test_exporter_table_agrees_with_the_catalog() -> None:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
 from typing import Any
 
 from benchmarks.detection.case import Case
 from benchmarks.detection.exporting import BUILD, open_case
-from benchmarks.detection.lookup import digest, part_of, plugin_digest
+from benchmarks.detection.lookup import digest, find, part_of, plugin_digest
 from benchmarks.detection.plugin_runner import run_plugin
 from benchmarks.detection.rivals import RIVALS, Answer, ask
 
 PLUGIN_TOOLS = ("plugin", "plugin-explicit")
 TOOLS = (*PLUGIN_TOOLS, *RIVALS)
 STORE = BUILD / "results.json"
+#: Cases a process of its own is asked about before it is replaced.
+CASES_PER_PROCESS = 8
 
 
 def _stored() -> dict[str, dict[str, Any]]:
@@ -74,19 +78,34 @@ def run(cases: Sequence[Case], tools: Sequence[str], results: Results, say: Call
                 say(f"{tool:16} {record.outcome:12} {record.total:6.1f} s {record.name} {record.note[:90]}")
                 results.save()
     rivals = [tool for tool in tools if tool in RIVALS]
-    for case in sorted(cases, key=lambda case: (case.framework, part_of(case), _host(case), case.name)):
-        missing_tools = [tool for tool in rivals if results.get(case, tool) is None]
-        if missing_tools:
-            for tool, answer in _ask_all(case, missing_tools).items():
-                results.put(case, tool, answer.to_json())
-                say(f"{tool:20} {answer.outcome:6} {answer.seconds or 0:6.2f} s {case.name} {answer.note[:90]}")
-            results.save()
-            gc.collect()
+    order = sorted(cases, key=lambda case: (case.framework, part_of(case), _host(case), case.name))
+    missing = {case.name: [tool for tool in rivals if results.get(case, tool) is None] for case in order}
+    by_name = {case.name: case for case in order}
+    for name, answers in _asked_apart({name: tools for name, tools in missing.items() if tools}):
+        for tool, answer in answers.items():
+            results.put(by_name[name], tool, answer.to_json())
+            say(f"{tool:20} {answer.outcome:6} {answer.seconds or 0:6.2f} s {name} {answer.note[:90]}")
+        results.save()
 
 
-def _ask_all(case: Case, tools: Sequence[str]) -> dict[str, Answer]:
+def _asked_apart(missing: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, dict[str, Answer]]]:
+    """Ask about each case in a process that is replaced after a few: 300 models in one process fill any memory."""
+    waiting = list(missing.items())
+    while waiting:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=CASES_PER_PROCESS) as pool:
+            try:
+                while waiting:
+                    name, tools = waiting[0]
+                    yield name, pool.submit(_ask_all, name, tools).result()
+                    waiting.pop(0)
+            except BrokenProcessPool:  # killed by a crash or for its memory
+                name, tools = waiting.pop(0)
+                yield name, dict.fromkeys(tools, Answer("error", "the process died"))
+
+
+def _ask_all(name: str, tools: Sequence[str]) -> dict[str, Answer]:
     try:
-        subject = open_case(case)
+        subject = open_case(find(name))
     except Exception as error:
         return {tool: Answer("error", f"broken case: {type(error).__name__}: {error}"[:200]) for tool in tools}
     return {tool: ask(tool, subject) for tool in tools}

@@ -32,7 +32,7 @@ QUICK = 6
 #: The margin of the duets; the default budget's headroom.
 MARGIN = 0.03
 HEADROOM = 1.25
-LOOP_S = 0.4
+LOOP_S = 0.3
 #: Quiet processes from whose p95 the absolute budget is made.
 CALIBRATION = 5
 
@@ -50,7 +50,7 @@ def measure(processes: int = PROCESSES, say: Say = lambda _: None) -> list[Resul
         files["x1.5 of the budget"] = chain(folder / "slow.onnx", round(LAYERS * 1.5 * HEADROOM))
         files["1 ms"] = chain(folder / "ms.onnx", max(1, round(LAYERS / base_ms)))
         say(f"p95 budget {budget_ms:.3f} ms, fastest call {base_ms:.3f} ms")
-        quiet = [_child(_quiet_steps(files, budget_ms), say, f"quiet {i + 1}/{processes}") for i in range(processes)]
+        quiet = [_child(_quiet_steps(files, budget_ms, i), say, f"quiet {i + 1}/{processes}") for i in range(processes)]
         loaded = []
         for index in range(processes):
             crowd = CROWDS[index * len(CROWDS) // processes]
@@ -59,28 +59,39 @@ def measure(processes: int = PROCESSES, say: Say = lambda _: None) -> list[Resul
                 loaded.append(_child(_loaded_steps(files, budget_ms, index), say, what))
         timed = [_child(_timed_steps(files), say, "1 ms") for _ in range(max(2, processes // 6))]
         overhead = _overhead(files["A"])
-    return [_duets(quiet, loaded), _budgets(quiet, loaded, budget_ms), _time(timed), overhead]
+    return [_duets(quiet, loaded), _budgets(quiet, loaded, budget_ms, base_ms), _time(timed), overhead]
 
 
-def _quiet_steps(files: dict[str, Path], budget_ms: float) -> Found:
-    return {
-        **{f"loop {name}": _loop(files[name]) for name in ("A", "+5 %", "+20 %")},
-        "A/A": _play(files, "A again"),
-        "+5 %": _play(files, "+5 %"),
-        "+20 %": _play(files, "+20 %"),
-        "x1.5": _play(files, "x1.5"),
-        "within": {"do": "hold", "model": str(files["A"]), "p95_ms": budget_ms},
-        "over": {"do": "hold", "model": str(files["x1.5 of the budget"]), "p95_ms": budget_ms},
-    }
+def _quiet_steps(files: dict[str, Path], budget_ms: float, index: int) -> Found:
+    """What nobody can miss is done by every third process only."""
+    steps = _steps(files, budget_ms)
+    if index % 3:
+        del steps["x1.5"], steps["slower"]
+    return steps
 
 
 def _loaded_steps(files: dict[str, Path], budget_ms: float, index: int) -> Found:
-    """Under load a verdict takes its three seconds; not every process does everything."""
-    steps = _quiet_steps(files, budget_ms)
-    del steps["+20 %"]
-    for name in ("x1.5", "over", "loop +20 %") if index % 2 else ("+5 %", "loop +5 %", "loop +20 %"):
+    """Under load a verdict takes its three or four seconds: beside what has to hold in all of them, one of three."""
+    steps = _steps(files, budget_ms)
+    others = (("+5 %", "loop +5 %"), ("x1.5", "slower"), ("over",))
+    for name in (
+        "+20 %",
+        "loop +20 %",
+        *(name for turn, names in enumerate(others) if turn != index % 3 for name in names),
+    ):
         del steps[name]
     return steps
+
+
+def _steps(files: dict[str, Path], budget_ms: float) -> Found:
+    """Everything there is to be done in a process."""
+    held = {"within": "A", "over": "x1.5 of the budget", "slower": "x1.5"}
+    return {
+        **{f"loop {name}": _loop(files[name]) for name in ("A", "+5 %", "+20 %")},
+        "A/A": _play(files, "A again"),
+        **{name: _play(files, name) for name in SLOWER},
+        **{name: {"do": "hold", "model": str(files[file]), "p95_ms": budget_ms} for name, file in held.items()},
+    }
 
 
 def _loop(file: Path) -> Found:
@@ -125,14 +136,14 @@ def _duets(quiet: Sequence[Found], loaded: Sequence[Found]) -> Result:
                 others = [_stored(found, name, figure) for figure in ("mean_s", "p95_s")]
                 rows.append([name, machine, should, _count(found, name), *others])
     false = [_rulings(found, "A/A")["fail"] for found in (quiet, loaded)]
-    seen = {name: _rulings(quiet, name)["fail"] for name in ("+5 %", "+20 %", "x1.5")}
+    seen = {name: _rulings(quiet, name)["fail"] for name in ("+5 %", "+20 %")}
     passed, n = _rulings(loaded, "+5 %")["pass"], len(quiet)
-    caught = _rulings(loaded, "x1.5")
+    caught = _rulings([*quiet, *loaded], "x1.5")
     bars = [
         false == [0, 0],
         seen["+5 %"] >= 0.95 * n,
         passed == 0,
-        seen["+20 %"] == seen["x1.5"] == n,
+        seen["+20 %"] == n,
         caught["fail"] == caught.total(),
     ]
     return Result(
@@ -141,22 +152,29 @@ def _duets(quiet: Sequence[Found], loaded: Sequence[Found]) -> Result:
         "+20 % fails in all quiet ones, x1.5 always",
         f"A/A fails {false[0]} of {n} quiet and {false[1]} of {len(loaded)} with hogs; +5 % fails {seen['+5 %']} of {n}"
         f" quiet, passes {passed} of {_rulings(loaded, '+5 %').total()} with hogs; +20 % fails {seen['+20 %']} of {n}; "
-        f"x1.5 fails {seen['x1.5']} of {n} quiet and {caught['fail']} of {caught.total()} with hogs",
+        f"x1.5 fails {caught['fail']} of {caught.total()}",
         all(bars),
         rows,
         "Fresh processes, fail/pass/inconclusive. `mean:5%` and numpy p95: share of ordered pairs of processes in "
         f"which the model's figure in one ({LOOP_S} s of calls) is more than 5 % above A's in the other, as with a "
-        f"stored baseline. Calls preempted, median of processes: quiet {_preempted(quiet)}, hogs {_preempted(loaded)}.",
+        f"stored baseline. How noisy it was, median of processes: quiet {_noise(quiet)}; hogs {_noise(loaded)}.",
     )
 
 
-def _budgets(quiet: Sequence[Found], loaded: Sequence[Found], budget_ms: float) -> Result:
+def _budgets(quiet: Sequence[Found], loaded: Sequence[Found], budget_ms: float, base_ms: float) -> Result:
     """The absolute budget, with a plain p95 beside it."""
     rows = [["model", "machine", "should", "latency_budget(p95_ms)", "numpy p95", "numpy p95 of 100 calls"]]
     for machine, found in (("quiet", quiet), ("hogs", loaded)):
         naive = [f"fails {_over(found, figure, budget_ms)} of {len(found)}" for figure in ("p95_s", "p95_of_100_s")]
         rows.append([f"A, {HEADROOM - 1:.0%} headroom", machine, "pass", _count(found, "within"), *naive])
         rows.append(["1.5 times the budget", machine, "fail", _count(found, "over"), "", ""])
+        rows.append(
+            [f"1.5 times A, {1.5 / HEADROOM:.1f} times the budget", machine, "fail", _count(found, "slower"), "", ""]
+        )
+    times = budget_ms / HEADROOM / base_ms
+    warning = (
+        f" The machine was busy then (p95 was {times:.0f} times the fastest call): repeat it." if times > 2 else ""
+    )
     false = _rulings(quiet, "within")["fail"], _rulings(loaded, "within")["fail"]
     caught = [_rulings(found, "over") for found in (quiet, loaded)]
     return Result(
@@ -167,7 +185,7 @@ def _budgets(quiet: Sequence[Found], loaded: Sequence[Found], budget_ms: float) 
         false == (0, 0) and all(one["fail"] == one.total() for one in caught),
         rows,
         f"Fresh processes, fail/pass/inconclusive. Budget: {budget_ms:.3f} ms, {HEADROOM} times the second lowest p95 "
-        f"of {CALIBRATION} processes before.",
+        f"of {CALIBRATION} processes before.{warning}",
     )
 
 
@@ -228,8 +246,10 @@ def _over(found: Sequence[Found], figure: str, budget_ms: float) -> int:
     return sum(one["loop A"][figure] * 1e3 > budget_ms for one in found)
 
 
-def _preempted(found: Sequence[Found]) -> str:
-    return f"{statistics.median(one['A/A']['preempted'] for one in found):.1%}"
+def _noise(found: Sequence[Found]) -> str:
+    """So that a reader sees whether quiet was quiet."""
+    preempted, stretch = (statistics.median(one["A/A"][name] for one in found) for name in ("preempted", "stretch"))
+    return f"{preempted:.1%} of calls preempted, bursts took {stretch:.2f} times as long as their work"
 
 
 def main() -> int:

@@ -40,6 +40,7 @@ def play(model: str, rival: str, limit: float) -> dict[str, Any]:
         "elapsed_s": found.elapsed_s,
         "pairs": found.decision.pairs,
         "preempted": found.preempted_share,
+        "stretch": found.stretch,
         "self_check": found.self_check,
     }
 

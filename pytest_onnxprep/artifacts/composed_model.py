@@ -193,7 +193,7 @@ class ComposedModel(OnnxModel):
         """Names of the answer."""
         return list(self.signature.outputs or {})
 
-    def describe(self) -> DescribedParts:
+    def describe(self) -> DescribedParts:  # type: ignore[override]  # several files instead of one
         """What the files hold, part by part: print it, or take ``to_json()``."""
         return DescribedParts({name: _described(part) for name, part in self.parts.items()})
 

@@ -26,12 +26,11 @@ class FailureRecords:
 
     def save(self, key: str, finding: Finding) -> None:
         """Write ``finding`` down, unless reading it back would not give an equal one."""
-        record = {"class": [type(finding).__module__, type(finding).__qualname__], "result": _to_json(finding.result)}
         try:
-            text = json.dumps(record)
+            text = json.dumps(to_json(finding))
         except (TypeError, ValueError):
             return
-        read = _read(text)
+        read = from_json(text)
         if type(read) is not type(finding) or read.result != finding.result:
             return
         temporary = self.folder / f"{key}.{uuid.uuid4().hex}.tmp"
@@ -43,7 +42,7 @@ class FailureRecords:
     def load(self, key: str) -> Finding | None:
         """The finding recorded for ``key``, or None."""
         try:
-            return _read(self._path(key).read_text(encoding="utf-8"))
+            return from_json(self._path(key).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
 
@@ -51,17 +50,20 @@ class FailureRecords:
         return self.folder / f"{key}.json"
 
 
-def _to_json(result: CheckResult) -> dict[str, Any]:
-    return {
+def to_json(finding: Finding) -> dict[str, Any]:
+    """A finding as plain data."""
+    result = finding.result
+    fields = {
         "verdict": result.verdict.value,
         "summary": result.summary,
         "figures": dict(result.figures),
         "details": result.details,
         "sections": [list(section) for section in result.sections],
     }
+    return {"class": [type(finding).__module__, type(finding).__qualname__], "result": fields}
 
 
-def _read(text: str) -> Finding | None:
+def from_json(text: str) -> Finding | None:
     """Rebuild a finding; None when its class is not to be had or does not take a result."""
     try:
         record = json.loads(text)

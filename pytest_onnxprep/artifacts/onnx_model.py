@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pytest_onnxprep.runtime.session import make_session
+from pytest_onnxprep.spec.own_options import custom_op_libraries
 from pytest_onnxprep.spec.signature import Signature
 from pytest_onnxprep.spec.variant import Variant
 
 if TYPE_CHECKING:
     from pytest_onnxprep.sources.base import Source
+    from pytest_onnxprep.spec.description import ModelDescription
+    from pytest_onnxprep.spec.verdict import CheckResult
 
 #: The two spellings of ONNX's own operator domain.
 DEFAULT_DOMAINS = ("", "ai.onnx")
@@ -67,15 +70,35 @@ class OnnxModel:
 
     @cached_property
     def proto(self) -> Any:
-        """The whole ``onnx.ModelProto``, external data included."""
+        """The whole ``onnx.ModelProto``, external data included; of a large model `graph_proto` is meant."""
         import onnx
 
         return onnx.load(str(self.path))
 
     @cached_property
     def session(self) -> Any:
-        """An ``onnxruntime.InferenceSession`` with default optimisations."""
-        return make_session(self.path, provider=self.provider)
+        """An ``onnxruntime.InferenceSession`` with default optimisations.
+
+        That of a large model takes no memory of its own: see `pytest_onnxprep.artifacts.shared_weights`.
+        """
+        if not self.is_large:
+            return self.open_session()
+        from pytest_onnxprep.artifacts.shared_weights import shared_weights
+
+        weights = shared_weights(self.path, self.graph_proto, self.source) if self.provider is None else None
+        return make_session(self.path, provider=self.provider, custom_ops=self.custom_ops, lean=True, weights=weights)
+
+    @cached_property
+    def is_large(self) -> bool:
+        """Whether the external data is too much to be held in memory twice."""
+        from pytest_onnxprep.sources.onnx_file import is_large
+
+        return is_large(self.files[1:])
+
+    @property
+    def custom_ops(self) -> tuple[str, ...]:
+        """Libraries of custom operators that a session of the file needs: ``make_session(custom_ops=)``."""
+        return custom_op_libraries(self.variant.options)
 
     @cached_property
     def opset(self) -> int:
@@ -124,7 +147,7 @@ class OnnxModel:
             provider: execution provider; None is the one this model was made for.
             threads: threads of the intra-op pool; None is ONNX Runtime's default.
         """
-        return make_session(self.path, provider=provider or self.provider, threads=threads)
+        return make_session(self.path, provider=provider or self.provider, threads=threads, custom_ops=self.custom_ops)
 
     def in_double(self) -> Any:
         """What computes the outputs in float64: ``.run(feeds)``, None where that cannot be done."""
@@ -144,6 +167,45 @@ class OnnxModel:
             ReferenceRefused: the framework does not take these sizes or values.
         """
         return self.source.run(feeds, self.signature)
+
+    def describe(self) -> ModelDescription:
+        """What the file holds: versions, inputs and outputs, operators, weights, coverage of shape inference, ...
+
+        Print it, or take ``to_json()``. Weights beside the file are not read.
+        """
+        from pytest_onnxprep.artifacts.description import describe
+
+        return describe(self)
+
+    def show(self, *, browse: bool = True, port: int | None = None) -> str:
+        """Serve the file with Netron and open it in the browser; returns at once.
+
+        Args:
+            browse: whether to open a browser.
+            port: where Netron listens; left out, it looks for a free one.
+
+        Returns:
+            The address, which is served until the process ends.
+
+        Raises:
+            OnnxPrepError: Netron is not installed.
+        """
+        from pytest_onnxprep.artifacts.viewer import show
+
+        return show(self.path, browse=browse, port=port)
+
+    def write_metadata(
+        self,
+        path: str | Path,
+        *,
+        parity: CheckResult | Mapping[str, Any] | None = None,
+        extra: Mapping[str, Any] | None = None,
+        overwrite: bool = False,
+    ) -> Path:
+        """Write a copy that carries its provenance; see `pytest_onnxprep.write_metadata`."""
+        from pytest_onnxprep.artifacts.metadata import write_metadata
+
+        return write_metadata(self, path, parity=parity, extra=extra, overwrite=overwrite)
 
     def __repr__(self) -> str:
         return f"OnnxModel({self.source.label}, {self.variant.id}, {str(self.path)!r})"
@@ -166,14 +228,19 @@ def qualified_name(node: Any) -> str:
     return str(node.op_type) if node.domain in DEFAULT_DOMAINS else f"{node.domain}.{node.op_type}"
 
 
+def bodies(node: Any) -> Iterator[Any]:
+    """Every node of the bodies of a Loop, If or Scan, and of their bodies."""
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            yield from _nodes(attribute.g.node)
+        for graph in attribute.graphs:
+            yield from _nodes(graph.node)
+
+
 def _nodes(nodes: Any) -> Iterator[Any]:
     for node in nodes:
         yield node
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from _nodes(attribute.g.node)
-            for graph in attribute.graphs:
-                yield from _nodes(graph.node)
+        yield from bodies(node)
 
 
 def tensor_bytes(tensor: Any) -> int:

@@ -23,6 +23,8 @@ class Case:
         references: folder that keeps the framework's answers between runs; None keeps none.
         replay_folder: where a failing parity check leaves its replay.
         title: the test, for that replay.
+        work_folder: what checks leave for the user besides, ``.onnxprep`` below pytest's root.
+        timed: whether times may be taken: not where other tests run at the same time.
         rivals: what latency can be compared with (`pytest_onnxprep.checks.rivals.Rivals`), where that is known.
         extras: what a check leaves behind for the plugin (the latency samples).
     """
@@ -36,5 +38,7 @@ class Case:
     references: Path | None = None
     replay_folder: Path | None = None
     title: str = ""
+    work_folder: Path | None = None
+    timed: bool = True
     rivals: Any = None
     extras: dict[str, Any] = field(default_factory=dict)

@@ -17,6 +17,7 @@ def run(case: Case) -> CheckResult:
     """Describe the exported file."""
     model = case.model
     seconds = model.provenance.get("export_s")
+    description = model.describe()
     figures = {
         "export_s": seconds,
         "cached": model.cached,
@@ -24,6 +25,7 @@ def run(case: Case) -> CheckResult:
         "mb": round(model.size_bytes / 1e6, 6),
         "opset": model.opset,
         "operators": dict(model.operators.most_common()),
+        "description": description.to_json(),
     }
     if model.parts:
         figures["parts"] = {name: _part(part) for name, part in model.parts.items()}
@@ -39,7 +41,9 @@ def run(case: Case) -> CheckResult:
         summary += (
             "; exported anew in every run: the model holds something that cannot be described (an open file, a socket)"
         )
-    return CheckResult(Verdict.PASS, summary, figures)
+    if "not_isolated" in model.provenance and not model.cached:
+        summary += f"; not isolated: {model.provenance['not_isolated']}"
+    return CheckResult(Verdict.PASS, summary, figures, sections=(("the ONNX file", str(description)),))
 
 
 def _part(model: OnnxModel) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from pytest_onnxprep.artifacts.composed_model import ComposedSession
 from pytest_onnxprep.checks import rivals
 from pytest_onnxprep.checks.case import Case
 from pytest_onnxprep.checks.rivals import Part
+from pytest_onnxprep.checks.sizes import at_sizes
 from pytest_onnxprep.errors import LatencyBudgetExceeded
-from pytest_onnxprep.fuzz.example import Maker
 from pytest_onnxprep.machine import conditions
 from pytest_onnxprep.runtime.latency import describe, measure
 from pytest_onnxprep.runtime.sampler import Samples
@@ -32,7 +32,7 @@ def run(case: Case) -> CheckResult:
         OnnxPrepError: what the model is to be compared with cannot be had.
     """
     request: LatencyRequest = case.request
-    sizes, feeds = _feeds(case)
+    sizes, feeds = at_sizes(case.model.signature, request.at[0], "latency_budget(at=)")
     where = ", ".join(f"{name}={size}" for name, size in sizes.items())
     session = case.model.open_session(provider=request.provider, threads=request.threads)
     finish = conditions()
@@ -62,14 +62,8 @@ def _files(session: Any) -> dict[str, Any]:
 
 def run_once(case: Case) -> None:
     """Run the model once at the sizes of the budget, without timing it."""
-    _, feeds = _feeds(case)
+    _, feeds = at_sizes(case.model.signature, case.request.at[0], "latency_budget(at=)")
     case.model.open_session(provider=case.request.provider, threads=case.request.threads).run(None, feeds)
-
-
-def _feeds(case: Case) -> tuple[dict[str, int], dict[str, Any]]:
-    sizes = case.model.signature.check_sizes(case.request.at[0], "latency_budget(at=)")
-    maker = Maker(case.model.signature)
-    return sizes, maker.feeds(maker.plain(sizes))
 
 
 def _described(timed: Samples, compared: Sequence[Part], request: LatencyRequest, session: Any) -> dict[str, Any]:

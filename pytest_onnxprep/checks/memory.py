@@ -28,6 +28,7 @@ def run(case: Case) -> CheckResult:
         budgets=request.budgets,
         threads=request.threads,
         provider=request.provider or case.model.provider,
+        custom_ops=case.model.custom_ops,
         children=request.children,
     )
     summary = found.summary + shown_sizes(sizes)

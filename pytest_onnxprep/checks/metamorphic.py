@@ -14,6 +14,7 @@ from pytest_onnxprep.checks.parity_run import Failure, ParityRun
 from pytest_onnxprep.compare.outputs import Comparison, Rule, compare_outputs
 from pytest_onnxprep.errors import ReferenceRefused
 from pytest_onnxprep.fuzz.example import Example
+from pytest_onnxprep.fuzz.masks import OF_PADDING
 from pytest_onnxprep.fuzz.recipes import make_array
 
 Arrays = Mapping[str, np.ndarray]
@@ -77,7 +78,7 @@ def _rows(run: ParityRun, example: Example, feeds: Arrays) -> Iterator[Relation]
 
 def _padding(run: ParityRun, example: Example, feeds: Arrays) -> Iterator[Relation]:
     """Other values where a mask input of the same shape is 0."""
-    masks = [name for name, kinds in run.maker.recipes.items() if kinds[0] == "mask"]
+    masks = [name for name, kinds in run.maker.recipes.items() if kinds[0] in OF_PADDING]
     rng = np.random.default_rng(example.seed + 1)
     for mask in masks:
         hidden = feeds[mask] == 0

@@ -20,6 +20,7 @@ from pytest_onnxprep.compare.tasks import TASK_METRICS
 from pytest_onnxprep.exporters.narrowing import breached, words
 from pytest_onnxprep.localise.result import Localisation
 from pytest_onnxprep.localise.run import localise
+from pytest_onnxprep.runtime.custom_ops import library_path
 from pytest_onnxprep.spec.tolerance import Tolerance
 from pytest_onnxprep.spec.verdict import CheckResult, Verdict
 
@@ -179,6 +180,7 @@ def _replay(run: ParityRun, failure: Failure) -> Path | str:
             feeds=failure.feeds,
             expected=failure.expected,
             rule=run.rule,
+            custom_ops=map(library_path, run.model.custom_ops),
         )
     except OSError as error:
         return f"could not be written to {run.case.replay_folder}: {error}"

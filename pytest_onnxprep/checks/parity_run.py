@@ -19,6 +19,7 @@ from pytest_onnxprep.compare.outputs import Comparison, Rule, compare_outputs
 from pytest_onnxprep.compare.tasks import TASK_METRICS
 from pytest_onnxprep.errors import ReferenceRefused, SpecError, closest
 from pytest_onnxprep.fuzz.example import Example, Maker
+from pytest_onnxprep.fuzz.masks import OF_PADDING
 from pytest_onnxprep.fuzz.nudge import nudged, shifted
 from pytest_onnxprep.spec.check_requests import ParityRequest
 from pytest_onnxprep.spec.signature import Signature
@@ -239,7 +240,8 @@ class ParityRun:
     def _padding_masks(self) -> list[str]:
         """The 0/1 integers that a tokenizer makes; a boolean mask is part of the model, and may hide what it likes."""
         specs = self.signature.inputs
-        return [name for name, kinds in self.maker.recipes.items() if kinds[0] == "mask" and "int" in specs[name].dtype]
+        recipes = self.maker.recipes.items()
+        return [name for name, kinds in recipes if kinds[0] in OF_PADDING and "int" in specs[name].dtype]
 
     def _makers(self) -> list[int]:
         """What else decides the values: the user's own functions, by identity."""

@@ -27,13 +27,18 @@ def build_signature(source: Source, request: ExportRequest) -> Signature:
     """
     if request.inputs is not None:
         return Signature(request.inputs, request.outputs, request.dims, request.generate)
-    derived = source.derived_signature()
+    derived = source.signature_for(request.dims)
     if derived is None:
         raise SourceError(
-            f"{source.label} does not say what it takes: write inputs={{name: 'dtype[dims]'}} in @onnx_export, "
-            "as in inputs={'image': 'float32[batch, 3, 224, 224]'}"
+            f"{source.label} does not say what it takes{_declared(source)}: write inputs={{name: 'dtype[dims]'}} in "
+            "@onnx_export, as in inputs={'image': 'float32[batch, 3, 224, 224]'}"
         )
     return Signature(derived.inputs, request.outputs, {**derived.dims, **request.dims}, request.generate)
+
+
+def _declared(source: Source) -> str:
+    takes = source.takes()
+    return f" but for {takes}" if takes else ""
 
 
 def example_feeds(request: ExportRequest) -> Feeds | None:

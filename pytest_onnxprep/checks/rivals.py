@@ -14,7 +14,7 @@ from pytest_onnxprep.artifacts.baseline import Baseline
 from pytest_onnxprep.artifacts.onnx_model import OnnxModel, all_nodes, qualified_name
 from pytest_onnxprep.checks.case import Case
 from pytest_onnxprep.errors import OnnxPrepError
-from pytest_onnxprep.runtime.duet import Side, duet, function_side, onnx_side
+from pytest_onnxprep.runtime.duet import Side, duet, function_side, onnx_side, session_side
 from pytest_onnxprep.runtime.duet_report import DuetReport
 from pytest_onnxprep.runtime.sampler import Samples
 from pytest_onnxprep.spec.comparison import BASELINE, FRAMEWORK, Comparison
@@ -87,8 +87,8 @@ def compare(case: Case, comparison: Comparison, feeds: Mapping[str, Any], sessio
         summary = f"{comparison}: this is the variant the others are compared with"
         return Part(Verdict.SKIP, summary, is_waived=True)
     other = rivals.export(comparison.against)
-    side = _side(case, f"the variant {comparison.against}", other.path, feeds)
-    return _duet(case, comparison, feeds, side, other.path)
+    side = _model_side(case, f"the variant {comparison.against}", other, feeds)
+    return _duet(case, comparison, feeds, side, None if other.parts else other.path)
 
 
 def save(case: Case, session: Any, at: str, figures: Mapping[str, Any]) -> Path | None:
@@ -104,6 +104,11 @@ def save(case: Case, session: Any, at: str, figures: Mapping[str, Any]) -> Path 
 
 def _with_baseline(case: Case, comparison: Comparison, feeds: Mapping[str, Any], session: Any) -> Part:
     rivals = _rivals(case)
+    if case.model.parts:
+        raise OnnxPrepError(
+            f"{comparison}: a baseline is one file, and this model has several ({', '.join(case.model.parts)}); "
+            "compare it with against='framework' or another variant, or its parts in tests of their own"
+        )
     if rivals.load is None:
         if rivals.save is not None:
             summary = f"{comparison}: no --onnxprep-baseline DIR was given to compare with"
@@ -112,6 +117,9 @@ def _with_baseline(case: Case, comparison: Comparison, feeds: Mapping[str, Any],
             Verdict.SKIP, f"{comparison} not judged: no --onnxprep-baseline DIR was given to compare with ({_SAVE})"
         )
     found = baselines.load(rivals.load, rivals.key)
+    if found is None and rivals.save is not None:
+        summary = f"{comparison}: there is no baseline yet in {rivals.load} to compare with"
+        return Part(Verdict.SKIP, summary, {"baseline": None}, is_waived=True)
     if found is None:
         there = "it has none for this test and variant" if rivals.load.is_dir() else "there is no such folder"
         summary = f"{comparison} not judged: no baseline in {rivals.load}: {there}; {_SAVE}"
@@ -174,12 +182,12 @@ def _with_framework(case: Case, comparison: Comparison, feeds: Mapping[str, Any]
 
 def _duet(case: Case, comparison: Comparison, feeds: Mapping[str, Any], rival: Side, file: Path | None) -> Part:
     request = case.request
-    model = _side(case, "the model", case.model.path, feeds)
+    model = _model_side(case, "the model", case.model, feeds)
     found = duet(model, rival, limit=comparison.limit, threads=request.threads, max_time_s=request.duet_time_s)
     report = DuetReport(found, comparison, rival.name)
     verdict = _VERDICTS.get(found.decision.ruling, Verdict.INCONCLUSIVE)
     details = "" if verdict is Verdict.PASS else report.details()
-    if file is not None and verdict is Verdict.FAIL:
+    if file is not None and not case.model.parts and verdict is Verdict.FAIL:
         details = "\n".join(filter(None, [details, _operators(case.model, file)]))
     figures = report.figures() | {"verdict": verdict.value}
     return Part(verdict, report.summary(), figures, details, found.model)
@@ -199,9 +207,16 @@ def _operators(model: OnnxModel, other: Path) -> str:
     return f"operators, the other -> this: {', '.join(changed[:8])}{more}\nthe other file: {other}"
 
 
+def _model_side(case: Case, name: str, model: OnnxModel, feeds: Mapping[str, Any]) -> Side:
+    make = functools.partial(model.open_session, provider=case.request.provider, threads=case.request.threads)
+    return session_side(name, make, feeds)
+
+
 def _side(case: Case, name: str, path: Path, feeds: Mapping[str, Any]) -> Side:
     provider = case.request.provider or case.model.provider
-    return onnx_side(name, path, feeds, provider=provider, threads=case.request.threads)
+    return onnx_side(
+        name, path, feeds, provider=provider, threads=case.request.threads, custom_ops=case.model.custom_ops
+    )
 
 
 def _rivals(case: Case) -> Rivals:

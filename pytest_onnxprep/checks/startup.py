@@ -28,6 +28,7 @@ def run(case: Case) -> CheckResult:
         budgets=request.budgets,
         threads=request.threads,
         provider=request.provider or case.model.provider,
+        custom_ops=case.model.custom_ops,
         max_time_s=request.max_time_s,
     )
     details = f"{found.details}\nmeasured{shown_sizes(sizes, 'fixed sizes')}" if found.details else ""

@@ -41,7 +41,7 @@ def run(case: Case) -> CheckResult:
             size: maker.feeds(maker.plain({**sizes, counted: size})) for size in batch_sizes(signature, counted, items)
         }
     found = measure_throughput(
-        Load(case.model.path, feeds, items, counted or "runs", others),
+        Load(case.model.path, feeds, items, counted or "runs", others, case.model.custom_ops),
         min_per_s=request.min_per_s,
         threads=request.threads,
         provider=request.provider or case.model.provider,

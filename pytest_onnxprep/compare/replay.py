@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -36,7 +36,10 @@ def load(name):
 
 
 feeds, expected = load("feeds.npz"), load("expected.npz")
-session = onnxruntime.InferenceSession(str(here / "model.onnx"), providers=["CPUExecutionProvider"])
+options = onnxruntime.SessionOptions()
+for library in case["custom_ops"]:  # operators that ONNX Runtime does not have itself
+    options.register_custom_ops_library(library)
+session = onnxruntime.InferenceSession(str(here / "model.onnx"), options, providers=["CPUExecutionProvider"])
 outputs = [output.name for output in session.get_outputs()]
 try:
     actual = dict(zip(outputs, session.run(outputs, feeds)))
@@ -78,6 +81,7 @@ def write_replay(
     feeds: Mapping[str, np.ndarray],
     expected: Mapping[str, np.ndarray],
     rule: Rule,
+    custom_ops: Iterable[str] = (),
 ) -> Path:
     """Write ``model.onnx``, ``feeds.npz``, ``expected.npz``, ``case.json`` and ``replay.py``.
 
@@ -91,6 +95,7 @@ def write_replay(
         feeds: inputs that fail.
         expected: the reference's outputs for them.
         rule: tolerances.
+        custom_ops: files of libraries of custom operators.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     ignore = folder.parent / ".gitignore"
@@ -104,7 +109,8 @@ def write_replay(
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(extra, target)
         names = {"feeds.npz": _save(made / "feeds.npz", feeds), "expected.npz": _save(made / "expected.npz", expected)}
-        case = {"names": names, "tolerance": {name: _tolerance(name, array, rule) for name, array in expected.items()}}
+        tolerance = {name: _tolerance(name, array, rule) for name, array in expected.items()}
+        case = {"names": names, "tolerance": tolerance, "custom_ops": list(custom_ops)}
         (made / "case.json").write_text(json.dumps(case, indent=2), encoding="utf-8")
         shown = title.replace("\\", "\\\\").replace('"""', "'''")
         (made / "replay.py").write_text(_SCRIPT.format(title=shown), encoding="utf-8")

@@ -72,11 +72,20 @@ CATALOG: dict[str, ExporterInfo] = {
         ExporterInfo(
             "tf2onnx",
             "pytest_onnxprep.exporters.tf2onnx",
-            ("keras", "tensorflow"),
+            ("keras", "tensorflow", "tflite", "tfjs"),
             (9, 18),
             18,
             "",
             ("tensorflow", "keras", "tf2onnx", "onnx", "numpy"),
+        ),
+        ExporterInfo(
+            "keras",
+            "pytest_onnxprep.exporters.keras_library",
+            ("keras",),
+            (9, 25),
+            None,
+            "",
+            ("tensorflow", "keras", "tf2onnx", "torch", "jax", "jax2onnx", "onnx", "numpy"),
         ),
         ExporterInfo(
             "jax2onnx",
@@ -97,12 +106,13 @@ _PREFERENCE = {
     "transformers": ("dynamo", "torchscript"),
     "keras": ("tf2onnx",),
     "tensorflow": ("tf2onnx",),
+    "tflite": ("tf2onnx",),
+    "tfjs": ("tf2onnx",),
     "jax": ("jax2onnx",),
     "onnx": ("none",),
 }
-
-#: Exporter names of the design that a later version brings.
-_LATER = {"keras": "tf2onnx"}
+#: What is left where all of these are unsuited: Keras on a backend that is not TensorFlow.
+_INSTEAD = {"keras": ("keras",)}
 
 
 def find(name: str) -> ExporterInfo:
@@ -120,23 +130,25 @@ def find(name: str) -> ExporterInfo:
         if isinstance(info, ExporterInfo):
             return info
         raise ExporterError(f"entry point {entry.value!r} of exporter {name!r} must be an ExporterInfo, not {info!r}")
-    if name in _LATER:
-        raise ExporterError(f"exporter {name!r} is not available in this version; use exporter={_LATER[name]!r}")
     raise ExporterError(f"unknown exporter {name!r}{closest(name, CATALOG)} Accepted: {', '.join(CATALOG)}.")
 
 
-def best_for(framework: str, opset: int | None, unsuited: Container[str] = ()) -> str:
+def best_for(
+    framework: str, opset: int | None, unsuited: Container[str] = (), last_resorts: Container[str] = ()
+) -> str:
     """The exporter a framework's model gets at this opset.
 
     Args:
         framework: of the source.
         opset: the one asked for, or None.
         unsuited: exporters that do not take this very model.
+        last_resorts: exporters that are tried where no other produces the opset.
 
     Raises:
         ExporterError: no exporter of this framework produces it.
     """
-    names = [name for name in _PREFERENCE[framework] if name not in unsuited]
+    names = [name for name in _PREFERENCE[framework] if name not in unsuited] or [*_INSTEAD.get(framework, ())]
+    names.sort(key=lambda name: name in last_resorts)
     for name in names:
         if opset is None or CATALOG[name].takes_opset(opset):
             return name

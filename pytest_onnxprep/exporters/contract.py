@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from pytest_onnxprep.artifacts.onnx_model import DEFAULT_DOMAINS, all_nodes, opset_of, qualified_name
-from pytest_onnxprep.errors import ContractViolation, ExportFailed
+from pytest_onnxprep.errors import ContractViolation, ExportFailed, OnnxPrepError, SourceError
+from pytest_onnxprep.exporters.kernel_words import missing_kernel
+from pytest_onnxprep.runtime.isolation import prove
 from pytest_onnxprep.runtime.session import make_session, session_types
 from pytest_onnxprep.sources.load import one_line
-from pytest_onnxprep.sources.onnx_file import external_files
+from pytest_onnxprep.sources.onnx_file import external_files, is_large
+from pytest_onnxprep.sources.onnx_guard import read_model
 from pytest_onnxprep.spec.signature import Signature
 from pytest_onnxprep.spec.tensor import TensorSpec
 
@@ -30,6 +33,7 @@ def check_contract(
     opset: int | None,
     domains: Iterable[str] | None,
     provider: str | None = None,
+    custom_ops: Iterable[str] = (),
 ) -> None:
     """Hold a file to its contract.
 
@@ -39,16 +43,17 @@ def check_contract(
         opset: the opset asked for, or None for any.
         domains: operator domains allowed beside the standard ones; None allows every domain ONNX Runtime loads.
         provider: execution provider to load it with.
+        custom_ops: libraries of custom operators to load it with.
 
     Raises:
         ExportFailed: the file is unreadable, invalid, or does not load.
         ContractViolation: it is valid, but not what was declared; the message lists every breach.
     """
     proto = _read(path)
-    external_files(path)  # a file that points out of its folder is refused before anybody follows it
+    large = is_large(external_files(path))  # a file that points out of its folder is refused before anybody follows it
     _check_operators(proto)
     _check_validity(path)
-    inputs, outputs = _load(path, provider)
+    inputs, outputs = _load(path, proto, provider, custom_ops, lean=large)
     breaches = [
         *_opset_breach(proto, opset),
         *_domain_breaches(proto, domains),
@@ -66,26 +71,32 @@ def check_contract(
 
 
 def _read(path: Path) -> Any:
-    import onnx
-
     try:
-        return onnx.load(str(path), load_external_data=False)
-    except Exception as error:
-        raise ExportFailed.fail(f"{path.name} is not a readable ONNX file: {one_line(error)}") from error
+        return read_model(path)
+    except SourceError as error:
+        raise ExportFailed.fail(str(error).replace(repr(str(path)), path.name)) from error
 
 
-def _check_operators(proto: Any) -> None:
-    """Name operators that are in no ONNX opset: leftovers of the framework, which the checker names one at a time."""
+def unknown_nodes(proto: Any) -> list[Any]:
+    """Nodes whose operators are in no ONNX opset: leftovers of the framework, which the checker names one at a time."""
     import onnx
 
     opset = opset_of(proto)
     local = {(function.domain, function.name) for function in proto.functions}
+    return [
+        node
+        for node in all_nodes(proto)
+        if node.domain in DEFAULT_DOMAINS
+        and (node.domain, node.op_type) not in local
+        and not onnx.defs.has(node.op_type, max_inclusive_version=opset, domain="")
+    ]
+
+
+def _check_operators(proto: Any) -> None:
+    opset = opset_of(proto)
     unknown: Counter[str] = Counter()
     example: dict[str, str] = {}
-    for node in all_nodes(proto):
-        known = node.domain not in DEFAULT_DOMAINS or (node.domain, node.op_type) in local
-        if known or onnx.defs.has(node.op_type, max_inclusive_version=opset, domain=""):
-            continue
+    for node in unknown_nodes(proto):
         unknown[node.op_type] += 1
         example.setdefault(node.op_type, node.name)
     if unknown:
@@ -109,12 +120,17 @@ def _check_validity(path: Path) -> None:
         ) from error
 
 
-def _load(path: Path, provider: str | None) -> tuple[Any, Any]:
+def _load(path: Path, proto: Any, provider: str | None, custom_ops: Iterable[str], *, lean: bool) -> tuple[Any, Any]:
     try:
-        return session_types(make_session(path, provider=provider))
+        if not custom_ops:  # a child has no operators that are written in Python
+            prove(path)
+        return session_types(make_session(path, provider=provider, custom_ops=custom_ops, lean=lean))
     except Exception as error:
-        if type(error).__module__.startswith("pytest_onnxprep"):
+        if isinstance(error, OnnxPrepError):
             raise
+        told = missing_kernel(error, proto)
+        if told is not None:
+            raise ExportFailed.fail(*told) from error
         raise ExportFailed.fail(
             f"ONNX Runtime cannot load the file: {one_line(error)}", f"ONNX Runtime cannot load {path.name}:\n{error}"
         ) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from typing import Any
+from typing import Any, cast
 
 from pytest_onnxprep.exporters.job import ExportJob
 from pytest_onnxprep.exporters.shape_guards import guards_watched
@@ -14,6 +14,7 @@ from pytest_onnxprep.exporters.torch_common import (
     flat_module,
     needs_external_data,
 )
+from pytest_onnxprep.sources.torch_module import TorchSource, is_script
 
 
 def export(job: ExportJob) -> None:
@@ -23,7 +24,7 @@ def export(job: ExportJob) -> None:
     options = job.options_for(torch.onnx.export, RESERVED)
     with torch.no_grad(), rnn_decompositions(), guards_watched(job) as guards:
         program = torch.onnx.export(
-            flat_module(job),
+            _script_as_graph(job) if is_script(job.source.model) else flat_module(job),
             example_tensors(job),
             str(job.path),
             dynamo=True,
@@ -36,6 +37,28 @@ def export(job: ExportJob) -> None:
             **options,
         )
         guards.note(program)
+
+
+def _script_as_graph(job: ExportJob) -> Any:
+    """A ScriptModule as a module of torch's own operators, by torch's converter; tensors in, named tensors out."""
+    import torch
+    from torch._export.converter import TS2EPConverter
+
+    source = cast(TorchSource, job.source)
+    names = list(job.signature.inputs)
+    arguments = source.positional(dict(zip(names, example_tensors(job), strict=True)))
+    graph = TS2EPConverter(source.model, tuple(arguments)).convert().module()
+
+    class Flat(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = graph
+
+        def forward(self, *tensors: Any) -> Any:
+            outputs = self.model(*source.positional(dict(zip(names, tensors, strict=True))))
+            return tuple(tensor for _, tensor in source.named(outputs, job.signature))
+
+    return Flat()
 
 
 def _dynamic_shapes(job: ExportJob) -> Any:

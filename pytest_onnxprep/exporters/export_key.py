@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from pytest_onnxprep.exporters import catalog
+from pytest_onnxprep.exporters.registered import registered
 from pytest_onnxprep.sources.base import Source
 from pytest_onnxprep.sources.source_code import code_digest
 from pytest_onnxprep.sources.state_digest import state_digest
@@ -44,6 +45,9 @@ def export_key(
         parts.append(code_digest([signature.generate]))
     if feeds is not None:
         parts.append(state_digest(dict(feeds)))
+    translations = registered(variant.exporter or "none")
+    if translations:
+        parts.append(state_digest(translations))
     stable = all(part.stable for part in parts)
     made = [part.hexdigest for part in parts]
     packages = catalog.find(variant.exporter or "none").packages

@@ -14,6 +14,7 @@ from pytest_onnxprep.exporters.catalog import ExporterInfo
 from pytest_onnxprep.exporters.chatter import Chatter, plain
 from pytest_onnxprep.exporters.job import ExportJob
 from pytest_onnxprep.exporters.narrowing import place, words
+from pytest_onnxprep.exporters.unsupported import finding, operators_behind
 from pytest_onnxprep.sources.module_origin import Origin, origin_of_path
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -33,11 +34,6 @@ _HINTS = (
         "The code branches on values (`if x.sum() > 0`), which a graph cannot: use torch.where or torch.cond.",
     ),
     (
-        "No ONNX function found",
-        "The exporter has no translation of this operator: rewrite that part of the model with other operators, try "
-        "exporter='torchscript', or give options={'custom_translation_table': {...}}.",
-    ),
-    (
         "to ONNX opset version",
         "Ask for a newer opset, try exporter='dynamo', or rewrite that part of the model with other operators.",
     ),
@@ -51,13 +47,14 @@ _HINTS = (
         "part for all sizes, or declare the dim with one size.",
     ),
     (
-        "No plugins registered for primitive",
-        "jax2onnx has no translation of this primitive: rewrite that part of the model with other operations.",
-    ),
-    (
         "_DynamicDimSentinel",
         "jax2onnx cannot compute with the size of an array made from a dynamic size (jnp.arange(x.shape[0])): use "
         "jax.lax.iota, or declare the dim with one size.",
+    ),
+    (
+        "would be larger than the limit",
+        "TensorFlow keeps frozen weights in one protobuf, which ends at 2 GB: export the parts of the model apart, or "
+        "convert it from PyTorch or JAX, whose exporters write weights beside the file.",
     ),
     ("input size not accessible", "The operator needs that size as a number: declare the dim with a fixed size."),
 )
@@ -93,6 +90,9 @@ def export_failed(info: ExporterInfo, job: ExportJob, error: Exception, chatter:
     if len(text) > _LONGEST:
         text = f"{text[: _LONGEST * 2 // 3]}\n[...]\n{text[-_LONGEST // 3 :]}"
     hints = "".join(f"\n{hint}" for mark, hint in _HINTS if mark in text)
+    operators = operators_behind(_causes(error))
+    if operators:
+        return finding(what, info.name, operators, f"{kind}: {text}", sections(chatter))
     frames = "".join(f"    {f.filename}:{f.lineno} in {f.name}: {f.line or ''}\n" for f in _frames(error))
     where = f"\nraised at\n{frames}" if frames else ""
     return ExportFailed.fail(

@@ -9,7 +9,8 @@ from __future__ import annotations
 import itertools
 import re
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,14 +19,18 @@ import numpy as np
 from pytest_onnxprep.artifacts.onnx_model import tensor_bytes
 from pytest_onnxprep.errors import ExporterError, SourceError
 from pytest_onnxprep.exporters.job import EXTERNAL_DATA_BYTES, ExportJob
+from pytest_onnxprep.exporters.unsupported import Operator, UnsupportedOperatorsError
 from pytest_onnxprep.sources.jax_function import JaxSource, enable_x64, needs_x64
-from pytest_onnxprep.sources.jax_trace import user_line
+from pytest_onnxprep.sources.jax_interpret import called
+from pytest_onnxprep.sources.jax_trace import user_layer, user_line
 from pytest_onnxprep.sources.load import one_line
 from pytest_onnxprep.spec.signature import Signature
 
 _RESERVED = frozenset(
     {"fn", "inputs", "opset", "return_mode", "output_path", "export_mode", "input_names", "output_names"}
 )
+#: Options of the plugin's own: translations that jax2onnx would want registered for the whole process.
+_OURS = frozenset({"plugins"})
 #: jax2onnx's names for sizes it cannot tell any more, after a scan for example.
 _LOST = re.compile(r"JAX2ONNX_DYNAMIC_DIM_SENTINEL|dynamic_\d+")
 
@@ -39,7 +44,7 @@ def export(job: ExportJob) -> None:
         import jax2onnx
     except ImportError as error:
         raise SourceError(f"exporter 'jax2onnx' needs {error.name}: pip install 'pytest-onnxprep[jax]'") from error
-    options = job.options_for(jax2onnx.to_onnx, _RESERVED)
+    options = job.options_for(jax2onnx.to_onnx, _RESERVED, _OURS)
     source = cast("JaxSource", job.source)
     names = list(job.signature.inputs)
 
@@ -68,7 +73,7 @@ def export(job: ExportJob) -> None:
         options.setdefault("enable_double_precision", True)
     switch = jax.config.values["jax_enable_x64"]
     try:
-        with enable_x64(needs_x64(job.signature)):
+        with enable_x64(needs_x64(job.signature)), _plugins(job):
             try:
                 model = convert(flat)
             except ValueError as error:  # an output that is an input, or another output: jax2onnx names a value once
@@ -76,28 +81,91 @@ def export(job: ExportJob) -> None:
                     raise
                 model = convert(apart)
     except Exception as error:
-        where = _where(error)
-        if not where:
+        equations = _equations(error)
+        if not equations:
             raise
-        raise CannotLower(f"{one_line(error)} ({where})") from error
+        said = f"{one_line(error)} ({_where(equations)})"
+        if isinstance(error, NotImplementedError):
+            raise UnsupportedOperatorsError(said, _operators(error, equations)) from error
+        raise CannotLower(said) from error
     finally:
         jax.config.update("jax_enable_x64", switch)  # jax2onnx leaves it on when it was on for this thread
     _name_sizes(model, shapes)
     _save(model, job.path)
 
 
+@contextmanager
+def _plugins(job: ExportJob) -> Iterator[None]:
+    """Register the user's translations for this export only."""
+    from jax2onnx.plugins import plugin_system
+
+    plugins = job.variant.options.get("plugins", {})
+    if not isinstance(plugins, Mapping) or not all(isinstance(name, str) for name in plugins):
+        raise ExporterError(
+            "option 'plugins' of jax2onnx must map names of primitives to PrimitiveLeafPlugin classes, as in "
+            f"{{'my_cube': CubePlugin}}, not {plugins!r}"
+        )
+    plugin_system.import_all_plugins()  # would put its own over ours
+    registry = plugin_system.PLUGIN_REGISTRY
+    before = {name: registry.get(name) for name in plugins}
+    try:
+        for name, plugin in plugins.items():
+            made = plugin() if isinstance(plugin, type) else plugin
+            made.primitive = name
+            registry[name] = made
+        yield
+    finally:
+        for name, kept in before.items():
+            if kept is None:
+                registry.pop(name, None)
+            else:
+                registry[name] = kept
+
+
 class CannotLower(Exception):
     """jax2onnx has no translation of a primitive, or not of this use of it."""
 
 
-def _where(error: BaseException) -> str:
-    """What jax2onnx was at: ``primitive 'svd' at model.py:12  jnp.linalg.svd(x)``; empty while it was still tracing."""
+def _equations(error: BaseException) -> list[Any]:
+    """What jax2onnx was at, outermost first; nothing while it was still tracing."""
     held: Iterator[Any] = (frame.f_locals.get("eqn") for frame, _ in traceback.walk_tb(error.__traceback__))
-    equations = [found for found in held if hasattr(found, "primitive") and hasattr(found, "source_info")]
-    if not equations:
-        return ""
+    return [found for found in held if hasattr(found, "primitive") and hasattr(found, "source_info")]
+
+
+def _where(equations: list[Any]) -> str:
+    """``primitive 'svd' at model.py:12  jnp.linalg.svd(x)``."""
     line = next(filter(None, map(user_line, reversed(equations))), "")
     return f"primitive {equations[-1].primitive.name!r}{f' at {line}' if line else ''}"
+
+
+def _operator(equations: list[Any]) -> Operator:
+    """The primitive that an equation calls, with the line of the nearest one that has one of the user's."""
+    line = next(filter(None, map(user_line, reversed(equations))), "")
+    layer = next(filter(None, map(user_layer, reversed(equations))), "")
+    return Operator(equations[-1].primitive.name, layer, line)
+
+
+def _operators(error: BaseException, equations: list[Any]) -> list[Operator]:
+    """The primitive that was refused, and every other one of the program that jax2onnx has nothing for."""
+    from jax2onnx.plugins.plugin_system import PLUGIN_REGISTRY
+
+    refused = _operator(equations)
+    frames = [frame.f_locals for frame, _ in traceback.walk_tb(error.__traceback__)]
+    programs = (held.get("jpr") or held.get("jaxpr") for held in frames)
+    outer = next((program for program in programs if hasattr(program, "eqns")), None)
+    paths = _all_equations(outer, []) if outer is not None else ()
+    unknown = [_operator(path) for path in paths if path[-1].primitive.name not in PLUGIN_REGISTRY]
+    same = [operator for operator in unknown if operator.name == refused.name]  # what is jitted is met as a copy
+    return [*(same or [refused]), *(operator for operator in unknown if operator.name != refused.name)]
+
+
+def _all_equations(program: Any, path: list[Any]) -> Iterator[list[Any]]:
+    """Every equation of a program and of those inside it, each with the ones it lies in."""
+    for equation in program.eqns:
+        yield [*path, equation]
+        inside = called(equation)
+        if inside is not None:
+            yield from _all_equations(inside[0], [*path, equation])
 
 
 def _name_sizes(model: Any, shapes: list[tuple[Any, ...]]) -> None:

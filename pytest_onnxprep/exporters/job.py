@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pytest_onnxprep.sources.base import Source
+from pytest_onnxprep.spec.own_options import OWN_OPTIONS
 from pytest_onnxprep.spec.signature import Signature
 from pytest_onnxprep.spec.variant import Variant
 
@@ -49,8 +50,15 @@ class ExportJob:
             for name, spec in self.signature.inputs.items()
         }
 
-    def options_for(self, function: Any, reserved: frozenset[str]) -> dict[str, Any]:
+    def options_for(
+        self, function: Any, reserved: frozenset[str], ours: frozenset[str] = frozenset()
+    ) -> dict[str, Any]:
         """The user's ``options=`` checked against what ``function`` takes.
+
+        Args:
+            function: of the converter.
+            reserved: its arguments that the marks decide.
+            ours: options that this exporter's file in the plugin takes itself; they are not returned.
 
         Raises:
             ExporterError: an option the exporter does not take, or one the plugin sets itself.
@@ -60,8 +68,10 @@ class ExportJob:
         from pytest_onnxprep.errors import ExporterError, closest
 
         known = {p.name for p in inspect.signature(function).parameters.values() if p.kind != p.VAR_KEYWORD}
-        accepted = sorted(known - reserved)
-        for name in self.variant.options:
+        own = OWN_OPTIONS | ours
+        accepted = sorted(known - reserved | own)
+        handed_on = {name: value for name, value in self.variant.options.items() if name not in own}
+        for name in handed_on:
             if name in reserved:
                 raise ExporterError(f"option {name!r} of {self.variant.exporter} is set by the plugin from the marks")
             if name not in known:
@@ -69,4 +79,4 @@ class ExportJob:
                     f"exporter {self.variant.exporter!r} has no option {name!r}{closest(name, accepted)} "
                     f"Accepted: {', '.join(accepted)}."
                 )
-        return dict(self.variant.options)
+        return handed_on

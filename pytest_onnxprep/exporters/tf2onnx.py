@@ -10,11 +10,17 @@ import re
 from pathlib import Path
 from typing import Any, cast
 
-from pytest_onnxprep.artifacts.onnx_model import tensor_bytes
+from pytest_onnxprep.artifacts.onnx_model import opset_of, tensor_bytes
 from pytest_onnxprep.errors import SourceError
+from pytest_onnxprep.exporters import tf2onnx_tfjs, tf2onnx_tflite
+from pytest_onnxprep.exporters.contract import unknown_nodes
 from pytest_onnxprep.exporters.job import EXTERNAL_DATA_BYTES, ExportJob
+from pytest_onnxprep.exporters.onnx_names import rename
+from pytest_onnxprep.exporters.tensorflow_handlers import handlers
+from pytest_onnxprep.exporters.unsupported import Operator, UnsupportedOperatorsError, merged
 from pytest_onnxprep.sources.keras_model import KerasSource
 from pytest_onnxprep.sources.tensorflow_function import TfFunctionSource
+from pytest_onnxprep.sources.tensorflow_trace import layer_of, layers_of, lines_of
 
 #: What TensorFlow takes as the name of a node.
 _NODE_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
@@ -32,7 +38,14 @@ def export(job: ExportJob) -> None:
         raise SourceError(
             f"exporter 'tf2onnx' needs {error.name}: pip install 'pytest-onnxprep[tensorflow]'"
         ) from error
+    if job.source.framework == "tflite":
+        _save(tf2onnx_tflite.convert(job), job.path)
+        return
+    if job.source.framework == "tfjs":
+        _save(tf2onnx_tfjs.convert(job), job.path)
+        return
     options = job.options_for(tf2onnx.convert.from_function, _RESERVED)
+    options["custom_op_handlers"] = {**handlers(), **(options.get("custom_op_handlers") or {})}
     source = cast("KerasSource | TfFunctionSource", job.source)
     names = list(job.signature.inputs)
     declared = [
@@ -46,11 +59,33 @@ def export(job: ExportJob) -> None:
 
     # autograph=False: the user's own tf.functions convert themselves, and ours has nothing to convert.
     function = tf.function(flat, input_signature=declared, autograph=False)
-    frozen = _Frozen(function.get_concrete_function(), len(declared))
+    concrete = function.get_concrete_function()
+    frozen = _Frozen(concrete, len(declared))
     model, _ = tf2onnx.convert.from_function(frozen, input_signature=declared, opset=job.variant.opset, **options)
+    _refuse_leftovers(model, concrete, source)
     _restore_names(model.graph, model.graph.input, dict(zip(_node_names(names), names, strict=True)))
     _restore_names(model.graph, model.graph.output, {name: name for name in job.output_names})
     _save(model, job.path)
+
+
+def _refuse_leftovers(model: Any, concrete: Any, source: Any) -> None:
+    """Tell of the operators that tf2onnx left as they were, which it only logs.
+
+    Raises:
+        UnsupportedOperatorsError: with the layers and lines they come from.
+    """
+    nodes = unknown_nodes(model)
+    if not nodes:
+        return
+    lines, layers = lines_of(concrete), layers_of(source.model)
+    found = []
+    for node in nodes:
+        layer, kind = layer_of(node.name, layers)
+        found.append(Operator(node.op_type, f"'{layer}' ({kind})" if layer else "", lines.get(node.name, "")))
+    listed = ", ".join(f"{operator.name} ({operator.count}x)" for operator in merged(found))
+    raise UnsupportedOperatorsError(
+        f"tf2onnx left operators in the graph that ONNX opset {opset_of(model)} does not have: {listed}", found
+    )
 
 
 def _save(model: Any, path: Path) -> None:
@@ -104,14 +139,4 @@ def _restore_names(graph: Any, values: Any, wanted: dict[str, str]) -> None:
     del values[:]
     values.extend(copies)
     if renames:
-        _rename(graph, renames)
-
-
-def _rename(graph: Any, renames: dict[str, str]) -> None:
-    for node in graph.node:
-        for names in (node.input, node.output):
-            for index, name in enumerate(names):
-                names[index] = renames.get(name, name)
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                _rename(attribute.g, renames)
+        rename(graph, renames)

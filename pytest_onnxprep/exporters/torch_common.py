@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from pytest_onnxprep.exporters.job import EXTERNAL_DATA_BYTES, ExportJob
-from pytest_onnxprep.sources.torch_module import TorchSource, from_numpy
+from pytest_onnxprep.sources.torch_module import TorchSource, from_numpy, is_script
 from pytest_onnxprep.sources.transformers_model import TransformersSource
 
 if TYPE_CHECKING:
@@ -50,6 +50,11 @@ def flat_module(job: ExportJob) -> torch.nn.Module:
             return tuple(tensor for _, tensor in source.named(outputs, signature))
 
     return Flat()
+
+
+def holds_script(module: torch.nn.Module) -> bool:
+    """Whether a module or a part of it is TorchScript."""
+    return any(is_script(part) for part in module.modules())
 
 
 def example_tensors(job: ExportJob) -> tuple[Any, ...]:

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
+from pytest_onnxprep.errors import ExporterError
 from pytest_onnxprep.exporters.job import ExportJob
-from pytest_onnxprep.exporters.torch_common import RESERVED, example_tensors, flat_module
+from pytest_onnxprep.exporters.torch_common import RESERVED, example_tensors, flat_module, holds_script
+
+#: Options of the plugin's own: translations that torch would want registered for the whole process.
+OURS = frozenset({"symbolics"})
 
 
 def export(job: ExportJob) -> None:
     """Write ``job.path``. Raises whatever torch raises; the caller turns it into an `ExportFailed`."""
     import torch
 
-    options = job.options_for(torch.onnx.export, RESERVED)
+    options = job.options_for(torch.onnx.export, RESERVED, OURS)
     axes = {name: axes for name, axes in job.dynamic_axes().items() if axes}
     for name, spec in (job.signature.outputs or {}).items():
         if spec is not None:
             axes[name] = {axis: str(dim) for axis, dim in enumerate(spec.shape) if not dim.is_static}
     module, examples = flat_module(job), example_tensors(job)
-    with torch.no_grad(), _without_fast_path():
-        if job.source.unsuited():
+    with torch.no_grad(), _without_fast_path(), _symbolics(job):
+        if holds_script(job.source.model):
             # The exporter's own tracer cannot enter a ScriptModule below the top; torch.jit.trace can, and keeps its
             # branches and loops.
             trace: Any = torch.jit.trace
@@ -35,8 +39,49 @@ def export(job: ExportJob) -> None:
             output_names=job.output_names,
             dynamic_axes=axes,
             opset_version=job.variant.opset,
-            **({"training": torch.onnx.TrainingMode.PRESERVE} if _trains(job.source.model) else {}) | options,
+            **_defaults(job) | options,
         )
+
+
+@contextmanager
+def _symbolics(job: ExportJob) -> Iterator[None]:
+    """Register the user's translations for this export only: torch keeps what is registered for every later one."""
+    import torch
+
+    onnx: Any = torch.onnx
+    symbolics = job.variant.options.get("symbolics", {})
+    if not isinstance(symbolics, Mapping) or not all(
+        isinstance(name, str) and "::" in name and callable(function) for name, function in symbolics.items()
+    ):
+        raise ExporterError(
+            "option 'symbolics' of torchscript must map operators to functions of the graph and their inputs, as in "
+            f"{{'mylib::cube': lambda g, x: g.op('Mul', x, x)}}, not {symbolics!r}"
+        )
+    from torch.onnx._internal.torchscript_exporter.registration import registry
+
+    opset = job.variant.opset or 1
+    new = [name for name in symbolics if registry.get_function_group(name) is None]
+    try:
+        for name, function in symbolics.items():
+            onnx.register_custom_op_symbolic(name, function, opset)
+        yield
+    finally:
+        for name in symbolics:
+            onnx.unregister_custom_op_symbolic(name, opset)
+        with suppress(AttributeError, KeyError):  # torch keeps an empty entry, and fails over it at the next export
+            for name in new:
+                del registry._registry[name]
+
+
+def _defaults(job: ExportJob) -> dict[str, Any]:
+    import torch
+
+    found: dict[str, Any] = {}
+    if _trains(job.source.model):
+        found["training"] = torch.onnx.TrainingMode.PRESERVE
+    if not job.signature.inputs:  # an output folded to a constant loses the name it was given
+        found["do_constant_folding"] = False
+    return found
 
 
 def _trains(module: Any) -> bool:

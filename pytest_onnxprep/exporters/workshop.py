@@ -15,16 +15,22 @@ from pytest_onnxprep.artifacts.onnx_model import OnnxModel
 from pytest_onnxprep.artifacts.store import Store
 from pytest_onnxprep.errors import ExporterError, ExportFailed, Finding, OnnxPrepError, ReferenceRefused, SourceError
 from pytest_onnxprep.exporters import catalog
+from pytest_onnxprep.exporters.additions import add_to
 from pytest_onnxprep.exporters.chatter import Chatter, captured, tracer_warnings
 from pytest_onnxprep.exporters.contract import check_contract
 from pytest_onnxprep.exporters.export_key import export_key, installed, provers
 from pytest_onnxprep.exporters.failure import export_failed, reasons, sections
+from pytest_onnxprep.exporters.isolated import export_apart
 from pytest_onnxprep.exporters.job import ExportJob
 from pytest_onnxprep.exporters.naming import declare_dims
 from pytest_onnxprep.fuzz.example import Maker
 from pytest_onnxprep.runtime.session import provider_name
 from pytest_onnxprep.sources.base import Source
 from pytest_onnxprep.sources.custody import Custody, untouched
+from pytest_onnxprep.sources.load import load_source
+from pytest_onnxprep.sources.onnx_file import guarded_files
+from pytest_onnxprep.sources.onnx_guard import read_model
+from pytest_onnxprep.spec.own_options import custom_op_libraries
 from pytest_onnxprep.spec.signature import Signature
 from pytest_onnxprep.spec.variant import Variant
 
@@ -49,6 +55,8 @@ class Workshop:
         self.store = store
         self.provider = provider
         self._made: dict[str, OnnxModel | Finding] = {}
+        #: Rewritten models, by the identity of what makes them.
+        self._others: dict[int, tuple[Any, Source]] = {}
 
     def export(
         self,
@@ -74,6 +82,8 @@ class Workshop:
             Finding: the export failed, or broke the contract; the same one again for every later caller.
             OnnxPrepError: the exporter, the source or the cache is at fault, not the model.
         """
+        if "rewritten" in variant.options and artifact is None:
+            return self._export_rewritten(source, signature, variant, domains, feeds)
         variant = self._settled(source, variant, artifact)
         if not source.built():  # its fingerprint would know nothing of the weights
             trace_run(source, signature, _example(signature) if feeds is None else feeds)
@@ -92,7 +102,44 @@ class Workshop:
             raise made.with_traceback(None)
         return made
 
+    def _export_rewritten(
+        self,
+        source: Source,
+        signature: Signature,
+        variant: Variant,
+        domains: tuple[str, ...],
+        feeds: Mapping[str, np.ndarray] | None,
+    ) -> OnnxModel:
+        """Export the equivalent model of ``options['rewritten']``; the reference stays the original."""
+        options = {name: value for name, value in variant.options.items() if name != "rewritten"}
+        other = self._rewritten(variant.options["rewritten"])
+        made = self.export(other, signature, replace(variant, options=options), domains=domains, feeds=feeds)
+        try:
+            trace_run(source, made.signature, _example(signature) if feeds is None else feeds)
+        except SourceError as error:
+            raise ExporterError(
+                f"options['rewritten']: the outputs of {other.label} are {', '.join(made.signature.outputs or {})}; "
+                f"{source.label} must have the same, or name them in outputs=: {error}"
+            ) from error
+        provenance = {**made.provenance, "source": source.label, "rewritten_as": other.label}
+        variant = replace(made.variant, options=variant.options)
+        return OnnxModel(
+            made.path, made.signature, source, variant, provenance, provider=self.provider, cached=made.cached
+        )
+
+    def _rewritten(self, value: Any) -> Source:
+        kept = self._others.get(id(value))
+        if kept is None or kept[0] is not value:
+            kept = self._others[id(value)] = (value, load_source(value))
+            while len(self._others) > _KEPT:
+                del self._others[next(iter(self._others))]
+        return kept[1]
+
     def _remember(self, key: str, made: OnnxModel | Finding) -> None:
+        if isinstance(made, OnnxModel) and made.is_large:  # of large models only the variants of one are kept
+            for old, other in list(self._made.items()):
+                if isinstance(other, OnnxModel) and other.is_large and other.source is not made.source:
+                    del self._made[old]
         self._made[key] = made
         while len(self._made) > _KEPT:
             del self._made[next(iter(self._made))]
@@ -101,13 +148,13 @@ class Workshop:
         """The variant with exporter and opset filled in, refused where they do not fit the source."""
         if artifact is not None:
             return replace(variant, exporter="none")
-        unsuited = source.unsuited()
+        unsuited, last_resorts = source.unsuited(), source.last_resorts()
         name, opset = variant.exporter, variant.opset
         if variant.asked is not None and variant.asked[0] is None:  # put a guess made at collection right
             guessed = catalog.find(name) if name else None
-            if guessed is None or source.framework not in guessed.frameworks or name in unsuited:
+            if guessed is None or source.framework not in guessed.frameworks or name in {**unsuited, **last_resorts}:
                 name, opset = variant.asked
-        name = name or catalog.best_for(source.framework, opset, unsuited)
+        name = name or catalog.best_for(source.framework, opset, unsuited, last_resorts)
         info = catalog.find(name)
         catalog.check_framework(info, source.framework, source.label, unsuited)
         catalog.check_opset(info, opset)
@@ -134,7 +181,14 @@ class Workshop:
         proven = not entry.cached or entry.provenance.get("proven_with") == provers()
         if self.provider is not None or not proven:
             # The store vouches for the bytes; what another onnx or ONNX Runtime makes of them is found out anew.
-            check_contract(entry.path, named, opset=variant.opset, domains=domains, provider=self.provider)
+            check_contract(
+                entry.path,
+                named,
+                opset=variant.opset,
+                domains=domains,
+                provider=self.provider,
+                custom_ops=custom_op_libraries(variant.options),
+            )
         return OnnxModel(
             entry.path, named, source, variant, entry.provenance, provider=self.provider, cached=entry.cached, key=key
         )
@@ -143,11 +197,28 @@ class Workshop:
         self, source: Source, signature: Signature, variant: Variant, domains: tuple[str, ...], path: Path
     ) -> OnnxModel:
         """Take a file made elsewhere: same contract, no naming of dims, no copy."""
+        _guard(path)
         natural = list(trace_run(source, signature, _example(signature)))
         named = _with_own_outputs(signature, natural, path)
-        check_contract(path, named, opset=variant.opset, domains=domains or None, provider=self.provider)
+        check_contract(
+            path,
+            named,
+            opset=variant.opset,
+            domains=domains or None,
+            provider=self.provider,
+            custom_ops=custom_op_libraries(variant.options),
+        )
         provenance = {"source": source.label, "exporter": "none", "file": str(path), "outputs": natural}
         return OnnxModel(path, named, source, variant, provenance, provider=self.provider)
+
+
+def _guard(path: Path) -> None:
+    """Look at a file made elsewhere before onnx and ONNX Runtime act on what it says."""
+    try:
+        read_model(path)
+    except SourceError:
+        return  # a file that cannot be read is the model's failure: the contract check says so
+    guarded_files(path)
 
 
 def _with_own_outputs(signature: Signature, natural: list[str], path: Path) -> Signature:
@@ -187,14 +258,23 @@ def make_export(
     job = ExportJob(source, named, variant, feeds, path)
     info = catalog.find(variant.exporter or "none")
     started = time.perf_counter()
-    chatter = _run_exporter(info, job)
+    chatter = None if source.recipe is None else export_apart(job, source.recipe)
+    if chatter is None:
+        chatter = run_exporter(info, job)
     seconds = time.perf_counter() - started
     if not path.exists():
         raise ExportFailed.fail(f"{info.name} returned without writing a file", sections=sections(chatter))
     declare_dims(path, named)
+    add_to(path, variant.options, domains)
     extra = ("com.microsoft",) if variant.options.get("ort_fusions") else ()
     try:
-        check_contract(path, named, opset=variant.opset, domains=(*domains, *extra))
+        check_contract(
+            path,
+            named,
+            opset=variant.opset,
+            domains=(*domains, *extra),
+            custom_ops=custom_op_libraries(variant.options),
+        )
     except Finding as finding:
         result = finding.result
         raise type(finding)(
@@ -226,7 +306,7 @@ def _example(signature: Signature) -> dict[str, np.ndarray]:
     return maker.feeds(maker.plain(signature.trace_sizes()))
 
 
-def _run_exporter(info: catalog.ExporterInfo, job: ExportJob) -> Chatter:
+def run_exporter(info: catalog.ExporterInfo, job: ExportJob) -> Chatter:
     """Run the exporter quietly, and leave the model as it was.
 
     Returns:

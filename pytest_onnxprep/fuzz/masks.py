@@ -34,11 +34,20 @@ def _alternating(shape: Shape, _rng: Rng) -> np.ndarray:
     return np.asarray(np.arange(int(np.prod(shape))).reshape(shape) % 2 == 0)
 
 
+def _either_side(shape: Shape, rng: Rng) -> np.ndarray:
+    kind = rng.integers(0, 4)
+    return np.ones(shape, bool) if kind == 0 else _prefix(shape, rng) if kind == 1 else _suffix(shape, rng)
+
+
 #: Recipe -> ``f(shape, rng) -> booleans``.
 MASK_MAKERS: dict[str, Callable[[Shape, Rng], np.ndarray]] = {
     "mask": _prefix,
     "suffix_mask": _suffix,
     "random_mask": _random,
+    "padding": _either_side,
     "bernoulli": lambda shape, rng: np.asarray(rng.random(shape) < 0.5),
     "alternating": _alternating,
 }
+
+#: What a tokenizer makes; what the zeros hide means nothing.
+OF_PADDING = frozenset({"mask", "padding"})

@@ -55,7 +55,7 @@ def opinions(graph: Graph, folder: Path, feeds: Arrays, right: Right, max_s: flo
     refusal, refuser = "", None
     try:
         everything = graph.cut(range(len(graph.nodes)), {name: feeds[name] for name in feeds}, graph.outputs)
-        plain = run_model(everything, folder, feeds, graph.outputs)
+        plain = run_model(everything, folder, feeds, graph.outputs, graph.custom_ops)
     except Exception as error:
         found = refusal_of(graph, error)
         refusal, refuser = found.text, found.index

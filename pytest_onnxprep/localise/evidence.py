@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from pytest_onnxprep.localise.graph import Graph
+from pytest_onnxprep.localise.layers import noted_layer
 from pytest_onnxprep.localise.match import sample_error
 from pytest_onnxprep.localise.observe import Observation
-from pytest_onnxprep.sources.trace import Trace, Traced, digest, source_line
+from pytest_onnxprep.sources.trace import Trace, Traced, digest
 
-_FRAME = re.compile(r'File "(.+?)", line (\d+), in [^\n]*(?:\n +([^\n]+))?')
-#: Code between the user and the graph: the frameworks, and this package.
 _CANDIDATES = 8
-_FOREIGN = ("/torch/", "/onnxscript/", "/tensorflow/", "/keras/", "/pytest_onnxprep/", "<")
 
 
 @dataclass(frozen=True)
@@ -110,15 +106,8 @@ def _nearest(places: list[int], values: tuple[Traced, ...], actual: np.ndarray |
 
 def metadata(graph: Graph, index: int) -> tuple[str, str]:
     """Layer path and source line as torch's exporter writes them onto a node."""
-    notes = {entry.key: entry.value for entry in graph.nodes[index].metadata_props}
-    layer = ""
-    with suppress(ValueError, SyntaxError):
-        scopes = [scope for scope in ast.literal_eval(notes.get("pkg.torch.onnx.name_scopes", "[]"))[:-1] if scope]
-        layer = scopes[-1] if scopes else ""
-        layer = "" if layer == "model" else layer.removeprefix("model.")
-    frames = _FRAME.findall(notes.get("pkg.torch.onnx.stack_trace", ""))
-    mine = [frame for frame in frames if not any(part in frame[0] for part in _FOREIGN)]
-    return layer, source_line(mine[-1][0], int(mine[-1][1]), mine[-1][2]) if mine else ""
+    noted = noted_layer(graph.nodes[index])
+    return noted.path, noted.line
 
 
 def layer_of(seen: Observation, index: int) -> str:

@@ -18,10 +18,12 @@ class Graph:
 
     Args:
         proto: the ``ModelProto``, external data left where it lies.
+        custom_ops: libraries of custom operators that its sessions need.
     """
 
-    def __init__(self, proto: Any) -> None:
+    def __init__(self, proto: Any, custom_ops: tuple[str, ...] = ()) -> None:
         self.proto = proto
+        self.custom_ops = custom_ops
         self.nodes = list(proto.graph.node)
         self.initializers = {tensor.name: tensor for tensor in proto.graph.initializer}
         self.inputs = {value.name: value for value in proto.graph.input if value.name not in self.initializers}

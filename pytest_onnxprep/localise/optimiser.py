@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from pytest_onnxprep.localise.graph import Arrays, Graph
 from pytest_onnxprep.localise.match import sample_error
 from pytest_onnxprep.localise.probe import Probe, is_array
 from pytest_onnxprep.localise.result import Localisation
+from pytest_onnxprep.runtime.custom_ops import register
 
 _SAME = 1e-4
 _FATAL_ONLY = 4
@@ -33,7 +35,7 @@ def optimiser_suspect(
         deadline: ``time.monotonic()`` after which nothing new is started.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        optimised = Graph(_optimised(model.path, Path(scratch)))
+        optimised = Graph(_optimised(model.path, Path(scratch), model.custom_ops), model.custom_ops)
         after = Probe(optimised, Path(scratch), feeds, deadline)
         shared = [name for node in optimised.nodes for name in node.output if name in graph.producer]
         before = Probe(graph, folder, feeds, deadline).fetch(shared)
@@ -73,12 +75,13 @@ def _told(graph: Graph, optimised: Graph, index: int, said: Opinions, hint: str)
     )
 
 
-def _optimised(path: Path, scratch: Path) -> Any:
+def _optimised(path: Path, scratch: Path, custom_ops: Iterable[str]) -> Any:
     import onnx
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _FATAL_ONLY
+    register(options, custom_ops)
     options.optimized_model_filepath = str(scratch / "optimised.onnx")
     options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "optimised.data")
     onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

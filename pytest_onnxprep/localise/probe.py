@@ -11,12 +11,15 @@ from typing import Any
 
 import numpy as np
 
+from pytest_onnxprep.artifacts.onnx_model import tensor_bytes
 from pytest_onnxprep.localise.graph import Arrays, Graph
+from pytest_onnxprep.runtime.custom_ops import register
 
 _REFUSER = re.compile(r"while running (\S+) node\. Name:'(.*?)'")
 _FATAL_ONLY = 4
 _LIMIT_BYTES = 300_000_000
 _KEPT_BYTES = 100_000_000
+_PACKED_BYTES = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,9 @@ def refusal_of(graph: Graph, error: Exception | str) -> Refusal:
     return Refusal(index, text)
 
 
-def run_model(model: Any, folder: Path, feeds: Arrays, outputs: Iterable[str]) -> dict[str, np.ndarray]:
+def run_model(
+    model: Any, folder: Path, feeds: Arrays, outputs: Iterable[str], custom_ops: Iterable[str] = ()
+) -> dict[str, np.ndarray]:
     """Run a model held in memory, as it is written.
 
     Args:
@@ -48,8 +53,9 @@ def run_model(model: Any, folder: Path, feeds: Arrays, outputs: Iterable[str]) -
         folder: where its external data lies.
         feeds: inputs; ones the model does not have are left out.
         outputs: what to return.
+        custom_ops: libraries of custom operators.
     """
-    session = open_session(model, folder)
+    session = open_session(model, folder, custom_ops)
     readable = {value.name for value in session.get_outputs() if "bfloat16" not in value.type}
     wanted = [name for name in outputs if name in readable]
     taken = {value.name for value in session.get_inputs()}
@@ -57,7 +63,7 @@ def run_model(model: Any, folder: Path, feeds: Arrays, outputs: Iterable[str]) -
     return dict(zip(wanted, values, strict=True))
 
 
-def open_session(model: Any, folder: Path) -> Any:
+def open_session(model: Any, folder: Path, custom_ops: Iterable[str] = ()) -> Any:
     """An unoptimised, silent session of a model held in memory."""
     import onnxruntime
 
@@ -66,6 +72,9 @@ def open_session(model: Any, folder: Path) -> Any:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    register(options, custom_ops)
+    if sum(map(tensor_bytes, model.graph.initializer)) > _PACKED_BYTES:
+        options.add_session_config_entry("session.disable_prepacking", "1")  # no copy of what is mapped from the file
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
@@ -110,7 +119,7 @@ class Probe:
             nodes = self.graph.ancestors(self.graph.producer[name] for name in wanted)
             model = self.graph.cut(nodes, self.feeds, wanted)
             try:
-                made = run_model(model, self.folder, self.feeds, wanted)
+                made = run_model(model, self.folder, self.feeds, wanted, self.graph.custom_ops)
             except Exception as error:
                 if not self._note(error):
                     break

@@ -108,7 +108,7 @@ class Reference:
     def _by_runtime(self, index: int, values: Mapping[str, Any]) -> dict[str, np.ndarray]:
         feeds = {name: np.asarray(values[name]) for name in self.graph.reads[index] if name in values}
         names = [name for name in self.graph.nodes[index].output if name]
-        return run_model(self.graph.cut([index], feeds, names), self.folder, feeds, names)
+        return run_model(self.graph.cut([index], feeds, names), self.folder, feeds, names, self.graph.custom_ops)
 
     def _value(self, name: str, values: Mapping[str, Any]) -> Any:
         if name in values:

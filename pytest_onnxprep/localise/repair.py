@@ -184,7 +184,8 @@ class Repair:
         wanted = [one for one in wrong if one != name]
         if not wanted:
             return None, feeds
-        return open_session(graph.cut(part, {**feeds, name: mine}, wanted), self.probe.folder), feeds
+        part_of = graph.cut(part, {**feeds, name: mine}, wanted)
+        return open_session(part_of, self.probe.folder, graph.custom_ops), feeds
 
     def _run(
         self, session: Any, feeds: Arrays, name: str, value: np.ndarray, wrong: list[str]

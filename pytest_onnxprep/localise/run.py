@@ -96,7 +96,7 @@ class _Search:
         self.deadline = started + max_s
         self.max_s = max_s
         self.target = folder
-        self.graph = Graph(model.graph_proto)
+        self.graph = Graph(model.graph_proto, model.custom_ops)
         self.folder = model.path.resolve().parent
 
     def right(self, outputs: Mapping[str, np.ndarray]) -> bool:

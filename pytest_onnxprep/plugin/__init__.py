@@ -13,7 +13,7 @@ import pytest
 from pytest_onnxprep.plugin.fixtures import _onnxprep_cell as _onnxprep_cell
 from pytest_onnxprep.plugin.fixtures import onnx_exporter as onnx_exporter
 from pytest_onnxprep.plugin.fixtures import onnx_model as onnx_model
-from pytest_onnxprep.plugin.options import MARKERS, MARKS, add_options, check_options, option
+from pytest_onnxprep.plugin.options import ITEM_MARKERS, MARKERS, MARKS, add_options, check_options, option
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
@@ -26,7 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marks and check the options."""
-    for line in MARKERS:
+    for line in (*MARKERS, *ITEM_MARKERS):
         config.addinivalue_line("markers", line)
     check_options(config)
 

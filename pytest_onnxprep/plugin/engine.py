@@ -16,9 +16,11 @@ from pytest_onnxprep.artifacts.store import Store
 from pytest_onnxprep.checks.prepare import build_signature, example_feeds, load_samples
 from pytest_onnxprep.compose import strategies as compose
 from pytest_onnxprep.errors import ExporterError, SourceError, own_frames_hidden
+from pytest_onnxprep.exporters.isolated import recipe_of
 from pytest_onnxprep.exporters.workshop import Workshop
 from pytest_onnxprep.plugin.keys import ENGINE
-from pytest_onnxprep.plugin.options import no_cache, option
+from pytest_onnxprep.plugin.options import isolate, no_cache, option
+from pytest_onnxprep.runtime import isolation
 from pytest_onnxprep.sources.base import Source
 from pytest_onnxprep.sources.load import load_source
 from pytest_onnxprep.spec.export_request import ExportRequest, read_export
@@ -27,6 +29,8 @@ from pytest_onnxprep.spec.variant import Variant
 
 #: Sources kept alive. The items of a test stand side by side, so a few are enough, and memory stays bounded.
 _KEPT_SOURCES = 3
+#: Weights from which on a source is kept alone.
+_LARGE_BYTES = 1_000_000_000
 
 
 class Prepared:
@@ -49,6 +53,8 @@ class Engine:
         self.references = None if no_cache(config) else cache / "references"
         self.replays = config.rootpath / ".onnxprep" / "replay"
         self.workshop = Workshop(Store(cache, run_dir=run_dir), provider=option(config, "provider") or None)
+        self.isolated = isolate(config)
+        isolation.enable(self.isolated)
         self._sources: OrderedDict[int, tuple[Any, Source]] = OrderedDict()
 
     def prepare(self, request: ExportRequest, value: Any, base: Path) -> Prepared:
@@ -60,8 +66,11 @@ class Engine:
         kept = self._sources.pop(id(value), None)
         if kept is None or kept[0] is not value:
             kept = (value, load_source(value, base=base))
+            if self.isolated:
+                kept[1].recipe = recipe_of(value, base)
         self._sources[id(value)] = kept
-        while len(self._sources) > _KEPT_SOURCES:
+        large = sum(array.nbytes for _, array in kept[1].held_weights()) > _LARGE_BYTES
+        while len(self._sources) > (1 if large else _KEPT_SOURCES):
             self._sources.popitem(last=False)
         return kept[1]
 

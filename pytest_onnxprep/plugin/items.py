@@ -18,6 +18,7 @@ from pytest_onnxprep.marks import CHECKS
 from pytest_onnxprep.plugin import expected_failures
 from pytest_onnxprep.plugin.infer import infer_framework
 from pytest_onnxprep.plugin.keys import BROKEN
+from pytest_onnxprep.plugin.option_checks import MADE_HERE, asked_for, mark_of
 from pytest_onnxprep.spec.comparison import wrong_rival
 from pytest_onnxprep.spec.export_request import ExportRequest
 from pytest_onnxprep.spec.variant import Variant
@@ -151,6 +152,9 @@ def _check_item(function: pytest.Function) -> CheckItem:
     item.fixturenames = [name for name in item.fixturenames if name != "onnx_model"]
     if item.cell.check == "latency":
         _add_benchmark(item)
+    own_mark = mark_of(item.cell.check)
+    if own_mark and item.get_closest_marker(own_mark) is None:
+        item.add_marker(own_mark)
     return item
 
 
@@ -183,6 +187,11 @@ def _cells(metafunc: pytest.Metafunc) -> Iterator[Cell]:
         variants = list(_variants(metafunc, export))
     except (ExporterError, SpecError) as error:
         raise BrokenMark(_located(metafunc, "onnx_export", str(error))) from None
+    try:
+        more = list(asked_for(metafunc.config, metafunc.definition.path.parent, requests))
+    except SpecError as error:
+        mark = "fits" if "fits" in requests and not export.targets else "onnx_export"
+        raise BrokenMark(_located(metafunc, mark, str(error))) from None
     latency = requests.get("latency_budget")
     if latency is not None and latency.comparisons:
         problem = wrong_rival(latency.comparisons, [variant.id for variant in variants])
@@ -190,9 +199,22 @@ def _cells(metafunc: pytest.Metafunc) -> Iterator[Cell]:
             raise BrokenMark(_located(metafunc, "latency_budget", problem))
         requests["latency_budget"] = replace(latency, variants=tuple(variants))
     for variant in variants:
+        declared = _with_domains(export, variant, requests)
         for name, check in CHECKS.items():
-            if check.mark in requests:
-                yield from _check_cells(name, variant, export, requests[check.mark])
+            if check.mark in requests and name not in MADE_HERE:
+                yield from _check_cells(name, variant, declared, requests[check.mark])
+        for name, label, request in more:
+            yield Cell(name, variant, declared, request, label)
+
+
+def _with_domains(export: ExportRequest, variant: Variant, requests: Mapping[str, Any]) -> ExportRequest:
+    """Whoever accepts com.microsoft's operators in ``operators`` has declared them.
+
+    A file made elsewhere may have any domain as long as nothing is declared for it: that stays so.
+    """
+    if "operators" not in requests or (variant.exporter == "none" and not export.domains):
+        return export
+    return replace(export, domains=(*export.domains, *requests["operators"].declared_domains()))
 
 
 def _check_cells(check: str, variant: Variant, export: ExportRequest, request: Any) -> Iterator[Cell]:

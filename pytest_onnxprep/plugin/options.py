@@ -5,9 +5,13 @@ PYTEST_DONT_REWRITE
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from pytest_onnxprep.spec.errors import SpecError
+from pytest_onnxprep.spec.target_files import load_target
 
 INCONCLUSIVE_MODES = ("pass", "skip", "fail")
 
@@ -21,6 +25,7 @@ OPTIONS: dict[str, tuple[str, str, str]] = {
     "examples": ("N|" + "|".join(EFFORTS), "parity examples per variant, corners included; or a profile", "ci"),
     "cache": ("DIR", "keep exports here between runs", ".onnxprep/cache"),
     "provider": ("NAME", "execution provider of ONNX Runtime, such as cpu or cuda", ""),
+    "target": ("FILE|NAME", "hold every model to a device profile, or to several with commas between them", ""),
     "save-baseline": ("DIR", "save the models of latency items here, for --onnxprep-baseline to compare with", ""),
     "baseline": ("DIR", "compare latency items that ask for max_regression with the models saved here", ""),
     "on-inconclusive": ("|".join(INCONCLUSIVE_MODES), "what a check that could not tell counts as", "pass"),
@@ -34,6 +39,9 @@ MARKERS = (
     "latency_budget(p50_ms, p90_ms, p95_ms, p99_ms, mean_ms, *, at, threads=1, provider, max_time_s, max_regression, "
     "min_speedup, against): hold the latency of the ONNX model to a budget, or to another model's (pytest-onnxprep)",
     "size_budget(mb, weights_mb, nodes): hold the size of the ONNX file to a budget (pytest-onnxprep)",
+    "operators(allowed, forbidden, opset_max, domains): "
+    "hold the graph to the operators a target's runtime can run (pytest-onnxprep)",
+    "fits(target=None, *, at, speed_factor): hold the model to a device profile (pytest-onnxprep)",
     "memory_budget(peak_mb, *, at, model_mb, steady_mb, threads=1, provider, children=3): "
     "hold the memory of a fresh process with the ONNX model to a budget (pytest-onnxprep)",
     "startup_budget(load_ms, first_run_ms, *, at, threads=1, provider, max_time_s=30): "
@@ -42,6 +50,8 @@ MARKERS = (
     "demand a number of items per second (pytest-onnxprep)",
 )
 
+#: Marks that no user writes.
+ITEM_MARKERS = ("onnx_profile: on the items that --onnxprep-profile makes, for -m (pytest-onnxprep)",)
 
 #: The names of our marks, known without importing what reads them.
 MARKS = frozenset(line.partition("(")[0] for line in MARKERS)
@@ -62,6 +72,22 @@ def add_options(parser: pytest.Parser) -> None:
         help="export everything afresh and keep nothing",
     )
     parser.addini("onnxprep_no_cache", "same as --onnxprep-no-cache", type="bool", default=False)
+    group.addoption(
+        "--onnxprep-profile",
+        dest="onnxprep_profile",
+        action="store_true",
+        default=None,
+        help="one more item per variant: time by operator, node and layer, by ONNX Runtime's profiler",
+    )
+    parser.addini("onnxprep_profile", "same as --onnxprep-profile", type="bool", default=False)
+    group.addoption(
+        "--onnxprep-isolate",
+        dest="onnxprep_isolate",
+        action="store_true",
+        default=None,
+        help="export, and load ONNX files made elsewhere, in a child process: a crash fails one test, not the run",
+    )
+    parser.addini("onnxprep_isolate", "same as --onnxprep-isolate", type="bool", default=False)
 
 
 def option(config: pytest.Config, name: str) -> str:
@@ -77,6 +103,26 @@ def no_cache(config: pytest.Config) -> bool:
     return bool(config.getoption("onnxprep_no_cache", default=None) or config.getini("onnxprep_no_cache"))
 
 
+def profiling(config: pytest.Config) -> bool:
+    """Whether each variant is to be profiled."""
+    return bool(config.getoption("onnxprep_profile", default=None) or config.getini("onnxprep_profile"))
+
+
+def target_option(config: pytest.Config) -> tuple[str, ...]:
+    """The device profiles that every model is held to."""
+    return tuple(name for name in (part.strip() for part in option(config, "target").split(",")) if name)
+
+
+def target_folders(config: pytest.Config, *beside: Path) -> tuple[Path, ...]:
+    """Where the path of a profile may start."""
+    return (*beside, config.invocation_params.dir, config.rootpath)
+
+
+def isolate(config: pytest.Config) -> bool:
+    """Whether exports and untrusted files go to a child process."""
+    return bool(config.getoption("onnxprep_isolate", default=None) or config.getini("onnxprep_isolate"))
+
+
 def check_options(config: pytest.Config) -> None:
     """Refuse values no check could use.
 
@@ -86,6 +132,11 @@ def check_options(config: pytest.Config) -> None:
     mode = option(config, "on-inconclusive")
     if mode not in INCONCLUSIVE_MODES:
         raise pytest.UsageError(f"--onnxprep-on-inconclusive={mode}: accepted are {', '.join(INCONCLUSIVE_MODES)}")
+    for name in target_option(config):
+        try:
+            load_target(name, target_folders(config))
+        except SpecError as error:
+            raise pytest.UsageError(f"--onnxprep-target={option(config, 'target')}: {error}") from None
     examples = option(config, "examples")
     if examples not in EFFORTS and (not examples.isdecimal() or int(examples) < 1):
         accepted = f"{', '.join(EFFORTS)} or a whole number >= 1"

@@ -56,5 +56,9 @@ def baseline_key(item: CheckItem) -> str:
 
 
 def _folder(config: pytest.Config, name: str) -> Path | None:
+    """Seen from where pytest was started; an ini key from the root of the project."""
     given = option(config, name)
-    return config.rootpath / Path(given).expanduser() if given else None
+    if not given:
+        return None
+    is_ini = config.getoption(f"onnxprep_{name.replace('-', '_')}", default=None) is None
+    return (config.rootpath if is_ini else config.invocation_params.dir) / Path(given).expanduser()

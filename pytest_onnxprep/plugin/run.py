@@ -26,12 +26,13 @@ from pytest_onnxprep.marks import CHECKS
 from pytest_onnxprep.plugin.engine import Prepared, engine_of
 from pytest_onnxprep.plugin.items import CheckItem
 from pytest_onnxprep.plugin.keys import RESULT
+from pytest_onnxprep.plugin.option_checks import mark_of, module_of
 from pytest_onnxprep.plugin.options import effort, option
 from pytest_onnxprep.plugin.rivals import rivals_of
 from pytest_onnxprep.spec.verdict import CheckResult, Verdict
 
 #: Checks whose figures the other workers of xdist would change. Memory is not one of them.
-_TIMED = ("latency", "startup", "throughput")
+_TIMED = ("latency", "startup", "throughput", "profile")
 
 
 def run_item(item: CheckItem) -> object | None:
@@ -91,6 +92,8 @@ def _check(item: CheckItem) -> CheckResult:
         references=engine.references,
         replay_folder=engine.replays / _slug(item.nodeid),
         title=item.nodeid,
+        work_folder=engine.replays.parent,
+        timed=not os.environ.get("PYTEST_XDIST_WORKER"),
         rivals=rivals_of(item, engine, prepared) if cell.check == "latency" else None,
     )
     if unmeasured:
@@ -108,7 +111,7 @@ def _check(item: CheckItem) -> CheckResult:
 
 def _room(item: CheckItem) -> Any:
     """The module of the item's check: ``run(case) -> CheckResult`` and ``FINDING``, what its failure is raised as."""
-    return importlib.import_module(CHECKS[item.cell.check].module)
+    return importlib.import_module(module_of(item.cell.check))
 
 
 def _prepared(item: CheckItem) -> Prepared:
@@ -149,7 +152,8 @@ def _unmeasured(item: CheckItem) -> str:
     check = item.cell.check
     unsaved = "; no baseline is saved" if check == "latency" and option(item.config, "save-baseline") else ""
     if os.environ.get("PYTEST_XDIST_WORKER"):
-        return f"not measured under xdist: run {check} items with -n0 (pytest -n0 -m {CHECKS[check].mark}){unsaved}"
+        mark = mark_of(check) or CHECKS[check].mark
+        return f"not measured under xdist: run {check} items with -n0 (pytest -n0 -m {mark}){unsaved}"
     if check == "latency" and item.config.getoption("benchmark_disable", default=False):
         return f"not measured: --benchmark-disable (the model was run once){unsaved}"
     return ""

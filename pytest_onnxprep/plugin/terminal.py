@@ -15,13 +15,18 @@ if TYPE_CHECKING:
 
 def write_summary(reporter: TerminalReporter, config: pytest.Config) -> None:
     """Print a row per variant, then what failed or could not be told."""
+    from pytest_onnxprep.report.assessment import assessment_lines
     from pytest_onnxprep.report.curves import curves, lines
+    from pytest_onnxprep.report.profile_table import TOP, profile_lines
     from pytest_onnxprep.report.records import rows
     from pytest_onnxprep.report.terminal import table
 
     records = config.stash[RECORDS]
+    width = reporter._tw.fullwidth
+    top = 5 * TOP if config.get_verbosity() > 0 else TOP
     reporter.section("onnxprep", sep="=")
-    for text, colour in table(rows(records), reporter._tw.fullwidth):
+    shown = [*table(rows(records), width), *assessment_lines(records, width), *profile_lines(records, width, top=top)]
+    for text, colour in shown:
         reporter.write_line(text, **({colour: True} if colour else {}))
     for curve in curves(records):
         for line in ("", *lines(curve)):

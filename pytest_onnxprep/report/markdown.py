@@ -6,14 +6,18 @@ import html
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
+from pytest_onnxprep.report.assessment import assessment_markdown
 from pytest_onnxprep.report.columns import COLUMNS, Column, counts, filled, legend
 from pytest_onnxprep.report.curves import Curve, curves, lines
 from pytest_onnxprep.report.environment import header_line
 from pytest_onnxprep.report.files import write_text
+from pytest_onnxprep.report.profile_table import profile_markdown
 from pytest_onnxprep.report.records import SEVERITY, Note, Record, Row, rows
 from pytest_onnxprep.report.resource_columns import RESOURCE_COLUMNS, measured, resource_legend
+from pytest_onnxprep.spec.description import ModelDescription
 
 #: GitHub refuses comments of more than 65 536 characters.
 LONGEST = 60_000
@@ -28,22 +32,37 @@ def write_markdown(path: str | os.PathLike[str], records: Iterable[Record], envi
     Raises:
         OnnxPrepError: the file cannot be written.
     """
-    records = list(records)
-    write_text(path, markdown(rows(records), environment, curves(records)))
+    kept = list(records)
+    write_text(path, markdown(rows(kept), environment, curves(kept), more=_more(kept)))
 
 
-def markdown(found: Sequence[Row], environment: Mapping[str, Any], drawn: Sequence[Curve] = ()) -> str:
-    """Return the report as text; rows that passed are left out where it would not fit a comment."""
+def _more(records: Sequence[Record]) -> str:
+    return "\n\n".join(filter(None, (assessment_markdown(records), profile_markdown(records))))
+
+
+def markdown(
+    found: Sequence[Row], environment: Mapping[str, Any], drawn: Sequence[Curve] = (), *, more: str = ""
+) -> str:
+    """Return the report as text; rows that passed are left out where it would not fit a comment.
+
+    Args:
+        found: the rows.
+        environment: of the run.
+        drawn: latency over size.
+        more: what follows the failures where there is room for it.
+    """
     footer = f"<sub>{_prose(header_line(environment))}</sub>"
     if not found:
         return f"### ONNX models\n\n{_NOTHING}\n\n{footer}\n"
     title = f"### ONNX models: {counts([row.verdict for row in found], SEVERITY)}"
     failures = "\n".join(_note(row, note) for row in found for note in row.notes)
-    for shown in (found, [row for row in found if row.verdict != "pass"]):
+    wrong = [row for row in found if row.verdict != "pass"]
+    for shown, inside in ((found, f"{more}\n\n{_files(found)}".strip()), (found, more), (found, ""), (wrong, "")):
         tables = [_table(shown, COLUMNS), _left_out(len(found) - len(shown)), _prose(legend(shown))]
         used = measured(shown)
         sizes = _curves(drawn) if shown is found else ""
-        blocks = [title, *tables, _table(used, RESOURCE_COLUMNS), _prose(resource_legend(used)), failures, sizes]
+        resources = [_table(used, RESOURCE_COLUMNS), _prose(resource_legend(used))]
+        blocks = [title, *tables, *resources, failures, sizes, inside]
         text = "\n\n".join(filter(None, [*blocks, footer])) + "\n"
         if len(text) <= LONGEST:
             return text
@@ -79,6 +98,21 @@ def _note(row: Row, note: Note) -> str:
     sign = _SIGNS.get(note.verdict, "❓")
     where = _code(f"{row.test} {row.variant}")
     return f"- {sign} {where} {_prose(', '.join(note.checks))}: {_prose(note.summary)}"
+
+
+def _files(shown: Sequence[Row]) -> str:
+    """What the files hold, folded away."""
+    blocks = []
+    for row in shown:
+        if row.description is None:
+            continue
+        with suppress(KeyError, TypeError, ValueError):  # of another version of this plugin
+            text = str(ModelDescription.from_json(row.description))
+            fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+            blocks.append(f"{_code(f'{row.test} {row.variant}')}\n\n{fence}text\n{text}\n{fence}")
+    if not blocks:
+        return ""
+    return "\n\n".join(["<details><summary>What the files hold</summary>", *blocks, "</details>"])
 
 
 def _left_out(number: int) -> str:

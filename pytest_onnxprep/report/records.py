@@ -15,7 +15,7 @@ from pytest_onnxprep.spec.verdict import Verdict
 Record = Mapping[str, Any]
 
 #: Checks that may be asked for at several sizes, an item each.
-_SIZED = ("latency", "memory", "startup", "throughput")
+_SIZED = ("latency", "memory", "startup", "throughput", "fits")
 
 #: Worst first. A verdict this version does not know counts as an error: it is not known to be harmless.
 SEVERITY = tuple(v.value for v in (Verdict.ERROR, Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.SKIP, Verdict.PASS))
@@ -73,6 +73,8 @@ class Row:
     ratio_limit: float | None = None
     is_speedup: bool = False
     resources: Resources = field(default_factory=Resources)
+    #: of the file, as `ModelDescription.to_json` gives it
+    description: Mapping[str, Any] | None = None
 
 
 def rows(records: Iterable[Record]) -> list[Row]:
@@ -133,6 +135,7 @@ def _row(nodeid: str, test: str, variant: str, group: list[Record]) -> Row:
         ratio=ratio,
         ratio_limit=ratio_limit,
         is_speedup=is_speedup,
+        description=next((one["description"] for one in export if isinstance(one.get("description"), Mapping)), None),
     )
 
 

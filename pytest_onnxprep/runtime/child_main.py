@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import signal
 import sys
 import time
 from typing import Any
@@ -25,6 +26,8 @@ def main(request_file: str, pipe: int) -> int:
     """Measure what the request asks for; the exit status is 0 where all of it was done."""
     with open(request_file, encoding="utf-8") as file:
         request = json.load(file)
+    # Should the parent be killed, nobody ends a model that hangs; the default action of the alarm reaches native code.
+    signal.alarm(request["give_up_s"])
     stage = "import"
     try:
         if request["cgroup_procs"]:  # before anything is imported: what was charged elsewhere stays there
@@ -229,6 +232,8 @@ def _session(onnxruntime: Any, request: dict[str, Any]) -> Any:
     options.inter_op_num_threads = 1
     if request["threads"] is not None:
         options.intra_op_num_threads = request["threads"]
+    for library in request["custom_ops"]:
+        options.register_custom_ops_library(library)
     if request["profile"]:
         options.enable_profiling = True
         options.profile_file_prefix = request["profile"]

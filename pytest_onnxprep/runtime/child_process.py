@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import os
 import re
 import select
@@ -27,6 +28,7 @@ from pytest_onnxprep.errors import OnnxPrepError
 from pytest_onnxprep.runtime import child_main
 from pytest_onnxprep.runtime.child_limits import CgroupCap, Limits
 from pytest_onnxprep.runtime.child_measure import ChildMeasure, Outcome
+from pytest_onnxprep.runtime.custom_ops import library_path
 from pytest_onnxprep.runtime.session import provider_name
 
 Feeds = Mapping[str, Any]
@@ -37,6 +39,8 @@ _NO_MEMORY = re.compile(
     r"|Resource temporarily unavailable|mmap.*failed|unable to allocate",
     re.IGNORECASE,
 )
+#: Seconds after its deadline that a child whose parent is gone ends itself.
+_GRACE_S = 5
 #: How often a child with a cap is looked at. Its peak is looked at, so that nothing between two looks is missed.
 _WATCH_S = 0.02
 #: Kept of what the child printed before it died.
@@ -57,7 +61,9 @@ def run_child(
     limits: Limits | None = None,
     pinned_cores: Sequence[int] | None = None,
     arena: bool = False,
+    launcher: Sequence[str] = (),
     timeout_s: float = 120.0,
+    custom_ops: Sequence[str] = (),
 ) -> ChildMeasure:
     """Load a model in a child of its own, run it once, then some more, and measure each step.
 
@@ -78,13 +84,17 @@ def run_child(
         pinned_cores: the only CPUs the child may use.
         arena: also ask ONNX Runtime's profiler what its arena holds. It costs memory and time of its own, so take
             the other figures from a child without it.
+        launcher: put before the child's command line, such as ``("/usr/bin/time", "-v")``.
         timeout_s: seconds after which the child is killed.
+        custom_ops: libraries of custom operators; what Python registers with them here, the child does not have.
 
     Raises:
         OnnxPrepError: a provider, core or limit that cannot be had, or inputs NumPy's file format cannot hold.
     """
     limits = limits or Limits()
     cores = _checked_cores(pinned_cores)
+    if launcher and limits.memory_bytes is not None and limits.enforce == "resident":
+        raise OnnxPrepError("a child behind a launcher cannot be watched: use enforce='data' or leave memory_bytes out")
     with tempfile.TemporaryDirectory(prefix="onnxprep-child-") as name, CgroupCap(limits) as cgroup:
         folder = Path(name)
         names = _save(folder / "feeds.npz", [feeds, *more_feeds])
@@ -94,10 +104,12 @@ def run_child(
             "names": names,
             "provider": provider_name(provider),
             "threads": threads,
+            "custom_ops": [library_path(library) for library in custom_ops],
             "runs": runs,
             "warmup": warmup,
             "min_time_s": min_time_s,
             "stop_after_s": stop_after_s,
+            "give_up_s": math.ceil(timeout_s) + _GRACE_S,
             "cores": cores,
             "nice": limits.nice,
             "memory_bytes": limits.memory_bytes,
@@ -109,7 +121,7 @@ def run_child(
         }
         (folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
         watched = limits.memory_bytes if limits.enforce == "resident" else None
-        child = _Child(folder, time.monotonic() + timeout_s, watched)
+        child = _Child(folder, time.monotonic() + timeout_s, launcher, watched)
         facts = child.talk()
         return _measure(facts, child, limits, cgroup.killed(), timeout_s, threads)
 
@@ -120,11 +132,12 @@ class _Child:
     Args:
         folder: holds the request.
         deadline: on the monotonic clock.
+        launcher: what starts it.
         most: bytes it may hold; it is ended when it holds more.
     """
 
-    def __init__(self, folder: Path, deadline: float, most: int | None = None) -> None:
-        self.folder, self.deadline, self.most = folder, deadline, most
+    def __init__(self, folder: Path, deadline: float, launcher: Sequence[str], most: int | None) -> None:
+        self.folder, self.deadline, self.launcher, self.most = folder, deadline, launcher, most
         self.timed_out = False
         self.seen = 0
         self.status: int | None = None
@@ -134,7 +147,7 @@ class _Child:
         reader, writer = os.pipe()
         try:
             with (self.folder / "output.txt").open("wb") as output:
-                command = [sys.executable, "-I", "-S", "-B", child_main.__file__]
+                command = [*self.launcher, sys.executable, "-I", "-S", "-B", child_main.__file__]
                 process = subprocess.Popen(  # noqa: S603  # our own interpreter and script
                     [*command, str(self.folder / "request.json"), str(writer)],
                     stdin=subprocess.DEVNULL,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from pytest_onnxprep.runtime.duet import Duet, dropped
+from pytest_onnxprep.runtime.duet import STRETCHED, Duet, dropped
 from pytest_onnxprep.runtime.sampler import Samples
 from pytest_onnxprep.spec.comparison import Comparison
 from pytest_onnxprep.stats.quantiles import quantile
@@ -47,6 +47,7 @@ class DuetReport:
             "rival_p95_ms": _ms(duet.rival, 0.95),
             "preempted_share": round(duet.preempted_share, 4),
             "steal_share": None if duet.steal_share is None else round(duet.steal_share, 4),
+            "stretch": round(duet.stretch, 2),
             "self_check": None if duet.self_check is None else round(duet.self_check, 6),
             "elapsed_s": round(duet.elapsed_s, 3),
         }
@@ -86,24 +87,35 @@ class DuetReport:
             interval = f"{1 / high:.3g}..{1 / low:.3g}" if low > 0 and math.isfinite(high) else "unknown"
             return f"{1 / self.decision.ratio:.3g} times as fast as {self.rival} (95 % interval {interval})"
         change = 100 * (self.decision.ratio - 1)
-        how = "as fast as" if abs(change) < 0.05 else f"{abs(change):.1f} % {'slower' if change > 0 else 'faster'} than"
-        interval = f"{100 * (low - 1):+.1f}..{100 * (high - 1):+.1f} %" if math.isfinite(high) else "unknown"
+        digits = 0 if abs(change) >= 99.95 else 1
+        sign = "slower" if change > 0 else "faster"
+        how = "as fast as" if abs(change) < 0.05 else f"{abs(change):.{digits}f} % {sign} than"
+        ends = f"{100 * (low - 1):+.{digits}f}..{100 * (high - 1):+.{digits}f} %"
+        interval = ends if math.isfinite(high) else "unknown"
         return f"{how} {self.rival} (95 % interval {interval})"
 
-    def _reason(self) -> str:
+    def _noise(self) -> list[str]:
         noise = []
-        if self.duet.preempted_share > QUIET_SHARE:
+        if self.duet.is_single and self.duet.preempted_share > QUIET_SHARE:
             noise.append(f"{percent(self.duet.preempted_share)} of calls preempted")
         if (self.duet.steal_share or 0.0) > QUIET_SHARE:
             noise.append(f"{percent(self.duet.steal_share or 0.0)} of CPU time stolen by the host")
-        return f"machine noisy: {', '.join(noise)}" if noise else self.decision.reason
+        if self.duet.stretch > STRETCHED:
+            noise.append(f"bursts took {self.duet.stretch:.1f} times as long as their work")
+        return noise
+
+    def _reason(self) -> str:
+        noise = self._noise()
+        if not noise or self.decision.reason.startswith("machine"):
+            return self.decision.reason
+        return f"machine noisy: {', '.join(noise)}"
 
     def _hint(self) -> str:
         if self.decision.ruling is Ruling.FAIL and not self.is_regression:
             return "measure at the sizes that matter (at=): small inputs time the call rather than the model."
         if self.decision.ruling is Ruling.FAIL:
             return "compare the two files: operators, number of nodes, precision, layout."
-        if self.duet.preempted_share > QUIET_SHARE or (self.duet.steal_share or 0.0) > QUIET_SHARE:
+        if self._noise():
             return "run latency items alone (no xdist, no other jobs), or raise max_time_s."
         return "the ratio sits at its limit: allow a little more, or raise max_time_s for a narrower interval."
 

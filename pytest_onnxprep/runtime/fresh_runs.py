@@ -26,14 +26,14 @@ class FreshRuns:
         series: figure -> one `Process` per child.
         rulings: budgeted figure -> its ruling.
         around: what the rest of the machine did.
-        elapsed_s: seconds all of them took.
+        conditions: what the machine allowed: clock, quota, throttling, load, thread settings.
     """
 
     children: tuple[ChildMeasure, ...]
     series: Mapping[str, tuple[Process, ...]]
     rulings: Mapping[str, Ruling]
     around: Surroundings
-    elapsed_s: float
+    conditions: Mapping[str, Any]
 
     @property
     def verdict(self) -> Verdict:
@@ -78,6 +78,7 @@ class FreshRuns:
             "provider": last.provider,
             "others_share": _rounded(self.around.others_share),
             "steal_share": _rounded(self.around.steal_share),
+            "conditions": dict(self.conditions),
         }
 
 
@@ -114,18 +115,19 @@ def run_fresh(
         rulings = {name: judge_processes(series[name], limit, around, final=final) for name, limit in limits.items()}
         if final or Ruling.CONTINUE not in rulings.values() or Ruling.FAIL in rulings.values():
             break
-    elapsed_s = time.monotonic() - started
     done = {name: Ruling.INCONCLUSIVE if one is Ruling.CONTINUE else one for name, one in rulings.items()}
-    return FreshRuns(tuple(children), {name: tuple(one) for name, one in series.items()}, done, around, elapsed_s)
+    told = {name: tuple(one) for name, one in series.items()}
+    return FreshRuns(tuple(children), told, done, around, neighbours.conditions())
 
 
 def process_of(span: Span, threads: int, *, per: float = 1.0) -> Process:
     """A span as evidence, divided by how often something happened in it.
 
-    What a process needs at least: with one thread its time without the waiting for a CPU. Several threads wait for each
-    other, which nobody can tell from waiting for others: there it is the CPU time, shared evenly.
+    What a process needs at least is its CPU time, shared evenly by its threads. With one thread it is also its time
+    without the waiting for a CPU, which the kernel books by the tick and so may tell too high for a short span. Several
+    threads wait for each other as well, and nobody can tell which of it was whose fault.
     """
-    floor = span.undisturbed_s if threads == 1 else span.cpu_s / threads
+    floor = max(span.cpu_s / threads, span.undisturbed_s if threads == 1 else 0.0)
     return Process(span.wall_s / per, min(floor, span.wall_s) / per, span.waited_share)
 
 

@@ -6,6 +6,7 @@ import os
 import resource
 from pathlib import Path
 
+from pytest_onnxprep.machine import conditions, quota
 from pytest_onnxprep.runtime.sampler import Probe
 from pytest_onnxprep.stats.fresh import Surroundings
 
@@ -17,6 +18,8 @@ class Neighbours:
         self._steal = Probe(None)
         self._first = _machine_s()
         self._own = _own_s()
+        #: Clock, quota, throttling, load and thread settings meanwhile; to be called at the end.
+        self.conditions = conditions()
 
     def surroundings(self) -> Surroundings:
         """Shares so far; None where the system does not say."""
@@ -30,23 +33,8 @@ class Neighbours:
 def usable_cores() -> int:
     """CPUs this process may use, by its affinity and its cgroup's quota."""
     cores = len(os.sched_getaffinity(0))
-    quota = _quota()
-    return cores if quota is None else max(1, min(cores, int(quota)))
-
-
-def _quota() -> float | None:
-    """CPUs the cgroup (v2, then v1) grants; None where it sets no limit."""
-    try:
-        most, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-        return None if most == "max" else int(most) / int(period)
-    except (OSError, ValueError):
-        pass
-    try:
-        folder = Path("/sys/fs/cgroup/cpu")
-        granted = int((folder / "cpu.cfs_quota_us").read_text(encoding="ascii"))
-        return granted / int((folder / "cpu.cfs_period_us").read_text(encoding="ascii")) if granted > 0 else None
-    except (OSError, ValueError, ZeroDivisionError):
-        return None
+    granted = quota()
+    return cores if granted is None else max(1, min(cores, int(granted)))
 
 
 def _machine_s() -> tuple[float, float] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ def measure_startup(
     budgets: Mapping[str, float],
     threads: int = 1,
     provider: str | None = None,
+    custom_ops: Sequence[str] = (),
     max_time_s: float = 30.0,
 ) -> StartupMeasurement:
     """Load and run the model in five to eleven fresh processes.
@@ -56,6 +57,7 @@ def measure_startup(
         budgets: ``load_ms``, ``first_run_ms`` -> milliseconds.
         threads: intra-op threads.
         provider: execution provider; None is the CPU's.
+        custom_ops: libraries of custom operators.
         max_time_s: no further process is started after that, beyond the fifth.
 
     Raises:
@@ -63,7 +65,15 @@ def measure_startup(
     """
 
     def child() -> ChildMeasure:
-        found = run_child(path, feeds, provider=provider, threads=threads, runs=RUNS, timeout_s=TIMEOUT_S)
+        found = run_child(
+            path,
+            feeds,
+            provider=provider,
+            threads=threads,
+            runs=RUNS,
+            timeout_s=TIMEOUT_S,
+            custom_ops=custom_ops,
+        )
         return completed(found, "the start")
 
     def read(one: ChildMeasure) -> dict[str, Process]:

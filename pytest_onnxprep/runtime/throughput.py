@@ -37,6 +37,7 @@ class Load:
         items: how many items one run of them takes in.
         counted: what is counted: the name of a dim, or ``runs``.
         others: number of items -> inputs, for the sweep; empty for none over batch sizes.
+        custom_ops: libraries of custom operators.
     """
 
     path: str | Path
@@ -44,6 +45,7 @@ class Load:
     items: int
     counted: str
     others: Mapping[int, Feeds] = field(default_factory=dict)
+    custom_ops: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,7 @@ def measure_throughput(
             runs=RUNS,
             min_time_s=JUDGED_S,
             timeout_s=TIMEOUT_S,
+            custom_ops=load.custom_ops,
         )
         return completed(found, "the throughput")
 
@@ -179,6 +182,7 @@ def _sweep(load: Load, asked: int, provider: str | None) -> list[Point]:
                 more_feeds=[load.others[size] for size in sizes[1:]],
                 stop_after_s=SWEEP_STOP_S,
                 timeout_s=TIMEOUT_S,
+                custom_ops=load.custom_ops,
             ),
             "the throughput",
         )

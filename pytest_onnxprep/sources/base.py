@@ -14,6 +14,7 @@ import numpy as np
 from pytest_onnxprep.errors import SourceError, closest
 from pytest_onnxprep.sources.source_code import Digest
 from pytest_onnxprep.sources.trace import DEFAULT, Limits, Trace
+from pytest_onnxprep.spec.dims import Dim
 from pytest_onnxprep.spec.signature import Signature
 
 if TYPE_CHECKING:
@@ -44,12 +45,14 @@ class Source(ABC):
         label: the model as a person would call it, for messages.
         model: the user's object, untouched.
         compiles_each_size: whether a call at a new size costs a compilation, a hundred times the call itself.
+        recipe: how another process gets the same model; None where nobody asked for it.
     """
 
     framework: str
     label: str
     model: Any
     compiles_each_size: bool = False
+    recipe: Any = None
 
     @cached_property
     def memo(self) -> dict[str, Any]:
@@ -60,8 +63,20 @@ class Source(ABC):
         """The signature the model itself knows, or None where the user has to write ``inputs=``."""
         return None
 
+    def takes(self) -> str:
+        """What a call of the model takes, as far as it says so; for messages."""
+        return ""
+
+    def signature_for(self, dims: Mapping[str, Dim]) -> Signature | None:  # noqa: ARG002 - for those who look at it
+        """The derived signature, where the dims the user named may choose among several."""
+        return self.derived_signature()
+
     def unsuited(self) -> Mapping[str, str]:
         """Exporters that take this framework but not this very model: name -> why."""
+        return {}
+
+    def last_resorts(self) -> Mapping[str, str]:
+        """Exporters that take this very model when they are named, and are no default for it: name -> why."""
         return {}
 
     def built(self) -> bool:
@@ -111,6 +126,10 @@ class Source(ABC):
     def answers_apart(self, feeds: Feeds, signature: Signature) -> Iterator[tuple[Arrays, Arrays]]:  # noqa: ARG002
         """Pairs of answers that differ by rounding alone, where a source can round between its parts."""
         yield from ()
+
+    def held_weights(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Weights that lie on the CPU as they are, without a copy: name and array; none where there is no such view."""
+        return iter(())
 
     def belongings(self) -> list[Belonging]:
         """Snapshots of what an exporter could change besides `state`; see `custody.untouched`."""

@@ -164,6 +164,17 @@ def user_line(equation: Any) -> str:
     return first_user_frame(((file, line) for file, line, _ in frames(equation)), _foreign())
 
 
+def user_layer(equation: Any) -> str:
+    """The scope or the class of the module that an equation comes from, or an empty string."""
+    scope = str(equation.source_info.name_stack)
+    libraries = _foreign()
+    for file, _, function in frames(equation):
+        if function.endswith(".__call__") and not file.startswith(libraries):
+            kind = function.removesuffix(".__call__").rpartition(".")[2]
+            return f"'{scope}' ({kind})" if scope else kind
+    return f"'{scope}'" if scope else ""
+
+
 def _foreign() -> tuple[str, ...]:
     """Where the libraries lie whose lines are nobody's; JAX first."""
     modules = (sys.modules.get(name) for name in ("jax", "flax", "equinox", "jax2onnx"))

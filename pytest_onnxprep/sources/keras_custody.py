@@ -6,6 +6,7 @@ from typing import Any
 
 from pytest_onnxprep.sources.checksum import checksum
 from pytest_onnxprep.sources.custody import Belonging, Contents, Custody
+from pytest_onnxprep.sources.keras_model import to_array
 from pytest_onnxprep.sources.live_code import is_user
 
 #: What Keras keeps in a layer that decides what it computes and learns; the rest of its own attributes are caches.
@@ -69,6 +70,6 @@ def _checksum(variable: Any) -> bytes | None:
     import numpy as np
 
     try:
-        return checksum(np.ascontiguousarray(np.asarray(variable.value)))
+        return checksum(np.ascontiguousarray(to_array(variable)))
     except Exception:  # of another backend, or not built
         return None

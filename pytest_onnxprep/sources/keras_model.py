@@ -1,12 +1,13 @@
-"""Keras 3 on the TensorFlow backend: Sequential, Functional and subclassed models, ``.keras`` and ``.h5`` files."""
+"""Keras 3 on any backend: Sequential, Functional and subclassed models, ``.keras`` and ``.h5`` files."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import inspect
 import re
+import sys
 import warnings
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -31,21 +32,9 @@ if TYPE_CHECKING:
 
 def load(value: Any) -> KerasSource:
     """Make a source of a model object or file."""
-    import keras
+    from pytest_onnxprep.sources import keras_file
 
-    if keras.backend.backend() != "tensorflow":
-        raise SourceError(
-            f"Keras runs on its {keras.backend.backend()!r} backend here; this version exports Keras models from the "
-            "TensorFlow backend only: set KERAS_BACKEND=tensorflow"
-        )
-    if not isinstance(value, Path):
-        return KerasSource(value)
-    if value.suffix.lower() == ".keras" and value.is_file() and not zipfile.is_zipfile(value):
-        raise SourceError(
-            f"source {str(value)!r} is damaged, or no .keras file: those are zip archives; save the model again with "
-            "model.save('model.keras')"
-        )
-    return KerasSource(keras.models.load_model(value, compile=False))
+    return KerasSource(keras_file.read(value) if isinstance(value, Path) else value)
 
 
 class KerasSource(Source):
@@ -57,6 +46,15 @@ class KerasSource(Source):
         self.model = model
         self._packings: tuple[Callable[[Mapping[str, Any]], Any], ...] = (dict, lambda tensors: list(tensors.values()))
         self.label = f"{own_names(model).get(model.name, model.name)} (keras.{type(model).__name__})"
+
+    def unsuited(self) -> dict[str, str]:
+        """tf2onnx reads TensorFlow's graphs only."""
+        import keras
+
+        if on_tensorflow():
+            return {}
+        backend = keras.backend.backend()
+        return {"tf2onnx": f"Keras runs on its {backend!r} backend here; use exporter='keras'"}
 
     def derived_signature(self) -> Signature | None:
         """Inputs of a built Sequential or Functional model; ``None`` axes are ``batch`` and ``<input>_dim<axis>``."""
@@ -78,35 +76,46 @@ class KerasSource(Source):
 
     def run(self, feeds: Feeds, signature: Signature) -> Arrays:
         """See `Source.run`."""
-        import tensorflow as tf
+        import keras
 
         try:
-            outputs = self.call({name: tf.convert_to_tensor(array) for name, array in feeds.items()})
+            with _without_gradients():
+                outputs = self.call({name: keras.ops.convert_to_tensor(array) for name, array in feeds.items()})
         except SourceError:
             raise
         except Exception as error:
             raise ReferenceRefused(f"{type(error).__name__}: {_reason(error)}") from error
-        return {name: np.asarray(tensor) for name, tensor in self.named(outputs, signature)}
+        return {name: keras.ops.convert_to_numpy(tensor) for name, tensor in self.named(outputs, signature)}
 
     def call(self, tensors: Mapping[str, Any]) -> Any:
         """Call the model the way it was built; a subclassed one by keyword where the names are those of ``call``."""
-        import keras
-
-        inputs = self._declared_inputs()
-        if inputs:
-            values = self._in_model_order(tensors)
-            structure = getattr(self.model, "_inputs_struct", None)
-            if structure is None:  # Sequential keeps its graph inside
-                structure = getattr(getattr(self.model, "_functional", None), "_inputs_struct", inputs[0])
-            if len(values) != len(inputs):
-                raise SourceError(f"inputs: {self.label} takes {len(inputs)} ({', '.join(self._input_names)})")
-            return self.model(keras.tree.pack_sequence_as(structure, values), training=False)
+        if self._declared_inputs():
+            return self.model(self.packed(tensors), training=False)
         names = self._call_parameters()
         if set(tensors) <= set(names):
             return self.model(**tensors, training=False)
         if len(tensors) > 1 and len(names) == 1:
             return self._call_packed(tensors)
         return self.model(*tensors.values(), training=False)
+
+    def packed(self, tensors: Mapping[str, Any]) -> Any:
+        """Inputs in the structure the model was built with; as they are where it has none.
+
+        Raises:
+            SourceError: another number of inputs than the model has.
+        """
+        import keras
+
+        inputs = self._declared_inputs()
+        if not inputs:
+            return next(iter(tensors.values())) if len(tensors) == 1 else list(tensors.values())
+        values = self._in_model_order(tensors)
+        structure = getattr(self.model, "_inputs_struct", None)
+        if structure is None:  # Sequential keeps its graph inside
+            structure = getattr(getattr(self.model, "_functional", None), "_inputs_struct", inputs[0])
+        if len(values) != len(inputs):
+            raise SourceError(f"inputs: {self.label} takes {len(inputs)} ({', '.join(self._input_names)})")
+        return keras.tree.pack_sequence_as(structure, values)
 
     def _call_packed(self, tensors: Mapping[str, Any]) -> Any:
         """``call(self, inputs)`` takes a dict of them or a list; what works is remembered."""
@@ -123,12 +132,16 @@ class KerasSource(Source):
 
     def trace(self, feeds: Feeds, signature: Signature, limits: Limits = DEFAULT) -> Trace:
         """See `Source.trace`."""
+        if not on_tensorflow():
+            return super().trace(feeds, signature, limits)
         from pytest_onnxprep.sources import tensorflow_trace
 
         return tensorflow_trace.trace(self, feeds, signature, limits)
 
     def in_double(self, signature: Signature) -> Double | None:
         """See `Source.in_double`."""
+        if not on_tensorflow():
+            return None
         from pytest_onnxprep.sources import tensorflow_double
 
         return tensorflow_double.make_double(self, signature)
@@ -149,7 +162,7 @@ class KerasSource(Source):
         for variable in self.model.variables:
             if variable.name == "seed_generator_state":  # drawn anew in every process; dropout is off here
                 continue
-            array = variable.numpy()
+            array = to_array(variable)
             digest.update(f"{variable.name}:{array.dtype}:{array.shape}".encode())
             digest.update(np.ascontiguousarray(array).tobytes())
         layers = [self.model, *self.model._flatten_layers(include_self=False)]
@@ -176,7 +189,7 @@ class KerasSource(Source):
 
     def state(self) -> dict[str, np.ndarray]:
         """Copies of the non-trainable variables: running statistics, counters, RNN state."""
-        return {variable.path: variable.numpy().copy() for variable in self.model.non_trainable_variables}
+        return {variable.path: to_array(variable).copy() for variable in self.model.non_trainable_variables}
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
         """Assign the non-trainable variables back."""
@@ -229,10 +242,39 @@ class KerasSource(Source):
 
 
 def is_tensor(value: Any) -> bool:
-    """Whether ``value`` is a TensorFlow tensor, eager or symbolic."""
-    import tensorflow as tf
+    """Whether ``value`` is a tensor of TensorFlow's, or of the backend Keras runs on, eager or symbolic."""
+    if on_tensorflow():
+        import tensorflow as tf
 
-    return bool(tf.is_tensor(value))
+        return bool(tf.is_tensor(value))
+    import keras
+
+    return bool(keras.ops.is_tensor(value)) or hasattr(value, "__jax_array__")
+
+
+def to_array(variable: Any) -> np.ndarray:
+    """The values of a variable, on whichever backend."""
+    import keras
+
+    array: np.ndarray = keras.ops.convert_to_numpy(variable.value)
+    return array
+
+
+def on_tensorflow() -> bool:
+    """Whether Keras runs on TensorFlow, or is not in use at all."""
+    keras = sys.modules.get("keras")
+    return keras is None or keras.backend.backend() == "tensorflow"
+
+
+def _without_gradients() -> Any:
+    """Torch's tensors carry gradients that no comparison needs."""
+    import keras
+
+    if keras.backend.backend() != "torch":
+        return contextlib.nullcontext()
+    import torch
+
+    return torch.no_grad()
 
 
 def _reason(error: Exception) -> str:

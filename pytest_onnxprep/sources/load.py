@@ -12,14 +12,16 @@ from typing import Any
 
 from pytest_onnxprep.errors import OnnxPrepError, SourceError
 from pytest_onnxprep.sources.base import Source
-from pytest_onnxprep.sources.recognise import ACCEPTED, framework_of, not_yet, uses_jax
+from pytest_onnxprep.sources.recognise import ACCEPTED, framework_of, uses_jax
 
 #: framework -> (module, function that makes the Source, extra that installs it)
 _LOADERS = {
-    "torch": ("pytest_onnxprep.sources.torch_module", "TorchSource", "torch"),
+    "torch": ("pytest_onnxprep.sources.torch_file", "load", "torch"),
     "transformers": ("pytest_onnxprep.sources.transformers_model", "load", "transformers"),
     "keras": ("pytest_onnxprep.sources.keras_model", "load", "tensorflow"),
     "tensorflow": ("pytest_onnxprep.sources.tensorflow_function", "load", "tensorflow"),
+    "tflite": ("pytest_onnxprep.sources.tflite_file", "load", "tensorflow"),
+    "tfjs": ("pytest_onnxprep.sources.tfjs_model", "load", "tensorflow"),
     "jax": ("pytest_onnxprep.sources.jax_function", "load", "jax"),
     "onnx": ("pytest_onnxprep.sources.onnx_file", "OnnxFileSource", ""),
     "pipeline": ("pytest_onnxprep.sources.pipeline", "PipelineSource", ""),
@@ -43,12 +45,12 @@ def load_source(value: Any, *, base: Path | None = None) -> Source:
     if isinstance(value, Source):
         return value
     if isinstance(value, (str, os.PathLike)):
-        value = _existing(Path(value), base)
+        value, part = _with_part(value, base)
+        if part:
+            return _make("tensorflow", value.with_name(f"{value.name}#{part}"), base)
     framework = framework_of(value)
     if framework is None and isinstance(value, Path):
-        later = not_yet(value)
-        hint = f"this version does not read {value.suffix} files: {later}" if later else f"accepted: {ACCEPTED}"
-        raise SourceError(f"source {str(value)!r} is no model file that is known here; {hint}")
+        raise SourceError(f"source {str(value)!r} is no model file that is known here; accepted: {ACCEPTED}")
     if framework is None and callable(value) and _required_parameters(value) and uses_jax(value):
         framework = "jax"  # a factory takes nothing: this is the model itself
     if framework is None and callable(value):
@@ -89,6 +91,18 @@ def _make(framework: str, value: Any, base: Path | None) -> Source:
         shown = repr(str(value)) if isinstance(value, Path) else repr(value)
         raise SourceError(f"source {shown} cannot be read as a {framework} model: {one_line(error)}") from error
     return source
+
+
+def _with_part(value: str | os.PathLike[str], base: Path | None) -> tuple[Path, str]:
+    """``folder#signature`` is one signature of a SavedModel, unless there is a file of that name."""
+    stem, mark, part = os.fspath(value).rpartition("#")
+    candidates = [Path(value)] if base is None else [base / Path(value), Path(value)]
+    if not mark or any(candidate.exists() for candidate in candidates):
+        return _existing(Path(value), base), ""
+    found = _existing(Path(stem), base)
+    if framework_of(found) != "tensorflow":
+        raise SourceError(f"source {os.fspath(value)!r}: only a SavedModel folder has parts to be named after a '#'")
+    return found, part
 
 
 def _existing(path: Path, base: Path | None) -> Path:

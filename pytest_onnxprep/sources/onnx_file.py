@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,14 @@ from typing import Any
 from pytest_onnxprep.errors import ReferenceRefused, SourceError, SpecError
 from pytest_onnxprep.sources.base import Arrays, Double, Feeds, Source, name_outputs
 from pytest_onnxprep.sources.load import one_line
+from pytest_onnxprep.sources.onnx_guard import check_names, check_untrusted, read_model
 from pytest_onnxprep.sources.source_code import Digest
 from pytest_onnxprep.spec.shape import DimExpr, parse_dim
 from pytest_onnxprep.spec.signature import Signature
 from pytest_onnxprep.spec.tensor import TensorSpec
+
+#: External data from which on memory counts: it is then mapped from the file, and never held twice.
+LARGE_BYTES = 1_000_000_000
 
 
 class OnnxFileSource(Source):
@@ -23,7 +27,7 @@ class OnnxFileSource(Source):
     framework = "onnx"
 
     def __init__(self, path: Path) -> None:
-        external_files(path)  # before ONNX Runtime follows where the file points
+        self._large = is_large(guarded_files(path))  # read before ONNX Runtime follows where the file points
         self.model = path
         self.label = f"{path.name} (ONNX file)"
         self._session: Any = None
@@ -32,10 +36,12 @@ class OnnxFileSource(Source):
     def session(self) -> Any:
         """The reference session, made on first use."""
         if self._session is None:
+            from pytest_onnxprep.runtime.isolation import prove
             from pytest_onnxprep.runtime.session import make_session
 
             try:
-                self._session = make_session(self.model, optimized=False)
+                prove(self.model, optimized=False)
+                self._session = make_session(self.model, optimized=False, lean=self._large)
             except Exception as error:
                 raise SourceError(
                     f"source {str(self.model)!r} cannot be loaded by ONNX Runtime: {error}; "
@@ -47,7 +53,10 @@ class OnnxFileSource(Source):
         """Names, dtypes and dims as the file declares them; unnamed dynamic dims are called ``<input>_dim<axis>``."""
         from pytest_onnxprep.runtime.session import session_types
 
-        inputs, _ = session_types(self.session)
+        try:
+            inputs, _ = session_types(self.session)
+        except UnicodeDecodeError as error:  # in a type that is no tensor's
+            raise SourceError(f"{str(self.model)!r} is refused: it holds names that are no UTF-8 text") from error
         specs = {}
         for name, dtype, shape in inputs:
             dims = tuple(
@@ -103,15 +112,29 @@ def external_files(path: Path) -> set[Path]:
     Raises:
         SourceError: the file is not ONNX, or refers to data outside its folder.
     """
-    import onnx
+    return _external_files(path, read_model(path))
 
+
+def guarded_files(path: Path) -> set[Path]:
+    """Likewise of a file made elsewhere, which is looked at before anybody acts on what it says.
+
+    Raises:
+        SourceError: it is not ONNX, refers to data outside its folder, is damaged, or asks for the absurd.
+    """
+    proto = read_model(path)
+    check_names(path, proto)
     try:
-        proto = onnx.load(str(path), load_external_data=False)
-    except Exception as error:
-        raise SourceError(f"{str(path)!r} is not a readable ONNX file: {one_line(error)}") from error
+        found = _external_files(path, proto)
+    except ValueError as error:  # a null byte
+        raise SourceError(f"{str(path)!r} is refused: it keeps data where no file can be: {error}") from error
+    check_untrusted(path, proto)
+    return found
+
+
+def _external_files(path: Path, proto: Any) -> set[Path]:
     found: set[Path] = set()
     folder = path.parent.resolve()
-    for tensor in _tensors(proto):
+    for tensor in tensors_of(proto):
         for entry in tensor.external_data:
             if entry.key == "location":
                 target = (folder / entry.value).resolve()
@@ -124,7 +147,12 @@ def external_files(path: Path) -> set[Path]:
     return found
 
 
-def _tensors(proto: Any) -> Iterator[Any]:
+def is_large(files: Iterable[Path]) -> bool:
+    """Whether external data is too much to be held in memory twice."""
+    return sum(file.stat().st_size for file in files if file.is_file()) >= LARGE_BYTES
+
+
+def tensors_of(proto: Any) -> Iterator[Any]:
     """Every tensor a model holds, wherever data may be kept outside the file."""
     yield from _of_graph(proto.graph)
     for function in proto.functions:

@@ -12,9 +12,15 @@ from typing import Any
 _CLASSES: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
     ("pipeline", (("pytest_onnxprep.spec.composition", "Pipeline"),)),
     ("ensemble", (("pytest_onnxprep.spec.composition", "Ensemble"),)),
-    ("transformers", (("transformers.modeling_utils", "PreTrainedModel"),)),
-    ("torch", (("torch.nn.modules.module", "Module"),)),
-    ("keras", (("keras.src.models.model", "Model"),)),
+    (
+        "transformers",
+        (
+            ("transformers.modeling_utils", "PreTrainedModel"),
+            ("transformers.configuration_utils", "PreTrainedConfig"),
+        ),
+    ),
+    ("keras", (("keras.src.models.model", "Model"),)),  # on its torch backend they are torch modules as well
+    ("torch", (("torch.nn.modules.module", "Module"), ("torch.export.exported_program", "ExportedProgram"))),
     (
         "tensorflow",
         (
@@ -45,19 +51,22 @@ _KINDS = {
 JAX_PACKAGES = frozenset({"jax", "jaxlib", "flax", "equinox", "optax", "haiku"})
 _MOST_LOOKED_AT = 200
 
-#: Sources the design names that this version does not take, with what to do meanwhile.
-_LATER = {
-    ".pt2": "load it and give the module: torch.export.load(path).module()",
-    ".tflite": "give the Keras model it came from",
-    ".pt": "give a factory that builds the module and loads the state dict",
-    ".pth": "give a factory that builds the module and loads the state dict",
+#: Suffixes of model files; what a file really is, its loader finds out.
+_SUFFIXES = {
+    ".onnx": "onnx",
+    ".tflite": "tflite",
+    ".keras": "keras",
+    ".h5": "keras",
+    ".hdf5": "keras",
+    **dict.fromkeys((".pt", ".pth", ".ts", ".pt2", ".torchscript", ".jit", ".ckpt", ".safetensors"), "torch"),
 }
 
 ACCEPTED = (
-    "a zero-argument factory, a torch.nn.Module, a Transformers model or its folder, a Keras 3 model or a "
-    ".keras/.h5 file, a tf.function with an input signature, a SavedModel folder, a function made by jax.jit or whose "
-    "code uses jax, a Flax nnx module, a Flax linen pair (module, variables), an Equinox module, an .onnx file, "
-    "a Pipeline or Ensemble of these"
+    "a zero-argument factory, a torch.nn.Module or ExportedProgram, a TorchScript or .pt2 file, a Transformers model, "
+    "its folder or its config, a Keras 3 model or a .keras/.h5 file, a tf.function with an input signature, a "
+    "SavedModel folder, a .tflite file, the model.json of a TensorFlow.js model, a function made by jax.jit or whose "
+    "code uses jax, a Flax nnx module, a Flax linen pair (module, variables), an Equinox module, an .onnx file, a "
+    "Pipeline or Ensemble of these"
 )
 
 
@@ -123,11 +132,12 @@ def _top(dotted: Any) -> str:
 
 def framework_of_path(path: Path) -> str | None:
     """The framework of a file or folder, by suffix or content."""
-    suffix = path.suffix.lower()
-    if suffix == ".onnx":
-        return "onnx"
-    if suffix in (".keras", ".h5"):
-        return "keras"
+    if path.name == "config.json":
+        return "transformers"
+    if path.suffix.lower() in _SUFFIXES and not path.is_dir():
+        return _SUFFIXES[path.suffix.lower()]
+    if path.name.endswith(".json") and path.is_file() and b'"modelTopology"' in path.read_bytes():
+        return "tfjs"
     if path.is_dir():
         if (path / "saved_model.pb").exists():
             return "tensorflow"
@@ -145,8 +155,3 @@ def framework_of(value: Any) -> str | None:
     if isinstance(value, tuple) and len(value) == 2 and is_class(value[0], "linen"):
         return "jax"
     return framework_of_type(type(value))
-
-
-def not_yet(path: Path) -> str | None:
-    """What to do about a file type that a later version will take, or None."""
-    return _LATER.get(path.suffix.lower())

@@ -13,6 +13,7 @@ from typing import Any
 
 from pytest_onnxprep.sources.code_names import names_of
 from pytest_onnxprep.sources.jax_weights import linen_fields
+from pytest_onnxprep.sources.known_values import known
 from pytest_onnxprep.sources.live_code import (
     annotations_of,
     file_of,
@@ -128,7 +129,10 @@ class CodeWalker(ValueWalker):
             self.value(linen_fields(value))
             self.value(getattr(value, "variables", {}) if getattr(value, "scope", None) is not None else {})
         else:
-            return False
+            described = known(value)
+            if described is None:
+                return False
+            self.emit(b"known", described)
         return True
 
     def kind(self, cls: type) -> None:

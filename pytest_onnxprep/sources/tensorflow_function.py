@@ -18,13 +18,13 @@ from pytest_onnxprep.sources.trace import DEFAULT, Limits, Trace
 from pytest_onnxprep.spec.signature import Signature
 from pytest_onnxprep.spec.tensor import TensorSpec
 
-_SERVING = "serving_default"
-
 
 def load(value: Any) -> Source:
     """Make a source of a ``tf.function`` or a SavedModel folder."""
-    if isinstance(value, Path):
-        return SavedModelSource(value)
+    if isinstance(value, (Path, str)):
+        from pytest_onnxprep.sources.saved_model import load_folder
+
+        return load_folder(Path(value))
     if not hasattr(value, "python_function"):
         raise SourceError(
             "a concrete function has no signature of its own and cannot be called with other shapes; accepted: the "
@@ -110,39 +110,6 @@ class TfFunctionSource(Source):
 
     def _parameters(self) -> list[str]:
         return [name for name in self.model.function_type.parameters if name != "self"]
-
-
-class SavedModelSource(TfFunctionSource):
-    """A SavedModel folder, through its ``serving_default`` signature."""
-
-    def __init__(self, folder: Path) -> None:
-        import tensorflow as tf
-
-        self.folder = folder
-        self._loaded = tf.saved_model.load(str(folder))  # keeps the variables alive
-        signatures = self._loaded.signatures
-        if _SERVING not in signatures:
-            raise SourceError(
-                f"SavedModel {str(folder)!r} has no {_SERVING!r} signature; it has: {', '.join(signatures) or 'none'}"
-            )
-        self.model = signatures[_SERVING]
-        self.label = f"{folder.name} (SavedModel)"
-
-    def derived_signature(self) -> Signature:
-        """The inputs of the ``serving_default`` signature."""
-        return signature_of(dict(self.model.structured_input_signature[1]))
-
-    def call(self, tensors: Any) -> Any:
-        """Signatures take keywords."""
-        return self.model(**tensors)
-
-    def fingerprint(self) -> Digest:
-        """Every file of the folder, by content."""
-        digest = hashlib.blake2b(digest_size=20)
-        for path in sorted(p for p in self.folder.rglob("*") if p.is_file() and p.name != "fingerprint.pb"):
-            digest.update(str(path.relative_to(self.folder)).encode())
-            digest.update(path.read_bytes())
-        return Digest(digest.hexdigest(), True)
 
 
 def signature_of(specs: dict[str, Any]) -> Signature:

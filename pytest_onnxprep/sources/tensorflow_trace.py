@@ -44,8 +44,8 @@ def trace(source: Any, feeds: Any, signature: Any, limits: Limits) -> Trace:
 
     concrete = tf.function(flat, input_signature=declared, autograph=False).get_concrete_function()
     frozen = convert_variables_to_constants_v2(concrete, lower_control_flow=False)
-    layers = _layers(source.model)
-    lines = _lines(concrete)
+    layers = layers_of(source.model)
+    lines = lines_of(concrete)
     values = [*_weights(source.model)]
     places: dict[str, int] = {}
     for name, array in zip(names, arrays, strict=True):
@@ -80,16 +80,27 @@ def _traced(
     tensor: Any, made: Digest, layers: Mapping[str, str], lines: Mapping[str, str], places: Mapping[str, int]
 ) -> Traced:
     op = tensor.op
+    layer, kind = layer_of(op.name, layers)
+    inputs = tuple(places[source.name] for source in op.inputs if source.name in places)
+    operator = "weight" if op.type == "Const" else op.type
+    return Traced(made, operator, tensor.name, layer, kind, lines.get(op.name, ""), inputs)
+
+
+def layer_of(operation: str, layers: Mapping[str, str]) -> tuple[str, str]:
+    """The innermost layer that an operation's name lies in: its path and its class; empty strings outside of all.
+
+    Args:
+        operation: such as ``functional_1/spec_1/Svd``.
+        layers: name of a layer -> its class.
+    """
     layer, kind = "", ""
-    scopes = op.name.split("/")
+    scopes = operation.split("/")
     for depth, scope in enumerate(scopes):
         name = scope if scope in layers else _NUMBER.sub("", scope)
         if name in layers:
             path = [_NUMBER.sub("", part) if part not in layers else part for part in scopes[: depth + 1]]
             layer, kind = "/".join(part for part in path if part in layers), layers[name]
-    inputs = tuple(places[source.name] for source in op.inputs if source.name in places)
-    operator = "weight" if op.type == "Const" else op.type
-    return Traced(made, operator, tensor.name, layer, kind, lines.get(op.name, ""), inputs)
+    return layer, kind
 
 
 def _can_be_fetched(tensor: Any, op: Any) -> bool:
@@ -105,13 +116,13 @@ def _weights(model: Any) -> Iterator[Traced]:
             yield Traced(made, "weight", str(getattr(variable, "path", variable.name)))
 
 
-def _layers(model: Any) -> dict[str, str]:
+def layers_of(model: Any) -> dict[str, str]:
     """Name of a layer -> its class; none outside Keras."""
     flatten = getattr(model, "_flatten_layers", None)
     return {layer.name: type(layer).__name__ for layer in flatten()} if flatten is not None else {}
 
 
-def _lines(concrete: Any) -> dict[str, str]:
+def lines_of(concrete: Any) -> dict[str, str]:
     """Name of an operation -> the user's line that made it, where Python saw it being made."""
     import keras
     import tensorflow as tf

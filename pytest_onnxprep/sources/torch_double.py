@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,7 +55,7 @@ class TorchDouble:
         if rounding is not None:
             inputs = {name: rounding.round(tensor) for name, tensor in inputs.items()}
         try:
-            with _unseen(), torch.no_grad(), _widened(rounding):
+            with _unseen(), torch.no_grad(), eagerly(), _widened(rounding):
                 named = self._source.named(self._source.call(inputs), self._signature)
         except Exception:  # no verdict: whatever cannot be said in float64 is not our finding
             return None
@@ -87,6 +88,21 @@ def make_double(source: TorchSource, signature: Signature) -> TorchDouble | None
 
 def _wide(array: np.ndarray) -> np.ndarray:
     return array.astype(np.float64) if array.dtype.kind == "f" or array.dtype.name == "bfloat16" else array
+
+
+@contextmanager
+def eagerly() -> Iterator[None]:
+    """Compile nothing: torch.cond and its like compile themselves, and what fails to under a mode is never tried again.
+
+    Where torch's compiler was never loaded there is nothing to compile.
+    """
+    import torch
+
+    if "torch._dynamo" not in sys.modules:
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"):
+        yield
 
 
 @contextmanager
@@ -128,6 +144,9 @@ def _widened(rounding: Rounding | None = None) -> Any:
     narrow = {torch.float32, torch.float16, torch.bfloat16}
 
     class Widened(TorchDispatchMode):  # type: ignore[no-untyped-call]
+        # torch.cond, while_loop and scan: without this torch refuses them under a mode, and cannot run them later.
+        supports_higher_order_operators = True
+
         def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             if function is torch.ops.aten.view.dtype:
                 raise TypeError("bits are reinterpreted")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import io
 import re
+import tempfile
 import warnings
 import zipfile
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from pytest_onnxprep.errors import ReferenceRefused, SourceError
 from pytest_onnxprep.sources.base import Arrays, Double, Feeds, Source, flatten_outputs, name_outputs
 from pytest_onnxprep.sources.checksum import checksum
 from pytest_onnxprep.sources.load import one_line
+from pytest_onnxprep.sources.nesting import nested, roots
 from pytest_onnxprep.sources.source_code import Digest, code_digest
 from pytest_onnxprep.sources.state_digest import state_digest
 from pytest_onnxprep.sources.trace import DEFAULT, Limits, Trace
@@ -48,14 +49,28 @@ class TorchSource(Source):
         self._by_keyword: dict[tuple[str, ...], bool] = {}
         self._anchor: torch.nn.Parameter | None = None
 
+    def takes(self) -> str:
+        """See `Source.takes`: the parameters of ``forward``."""
+        schema = getattr(self.model.forward, "schema", None)
+        if schema is not None:
+            return f"forward({', '.join(f'{a.name}: {a.type.annotation_str}' for a in schema.arguments[1:])})"
+        try:
+            return f"forward{inspect.signature(self.model.forward)}"
+        except (TypeError, ValueError):
+            return ""
+
     def unsuited(self) -> dict[str, str]:
-        """Only the TorchScript exporter takes a module that is TorchScript itself or holds a part that is."""
+        """torch.export takes no module with a part that is TorchScript; what is all TorchScript is converted first."""
         for name, module in self.model.named_modules():
             if is_script(module):
                 what = f"its submodule {name!r}" if name else "it"
                 why = f"{what} is a torch.jit.ScriptModule, which torch.export cannot read; use exporter='torchscript'"
-                return {"dynamo": why, "transformers": why}
+                return {"dynamo": why, "transformers": why} if name else {"transformers": why}
         return {}
+
+    def last_resorts(self) -> dict[str, str]:
+        """TorchScript reaches torch.export through torch's own converter, which knows few of its loops and types."""
+        return {"dynamo": "through TS2EPConverter"} if is_script(self.model) else {}
 
     def built(self) -> bool:
         """Whether no lazy layer waits for its first input."""
@@ -88,9 +103,19 @@ class TorchSource(Source):
         by_keyword = self._by_keyword.get(names)
         if by_keyword is None:
             by_keyword = self._by_keyword[names] = self._takes_keywords(names)
+        arguments = self._with_numbers(nested(tensors)) if by_keyword else nested(tensors)
         if by_keyword:
-            return self.model(**tensors)
-        return self.model(*tensors.values())
+            return self.model(**arguments)
+        return self.model(*arguments.values())
+
+    def positional(self, tensors: Mapping[str, Any]) -> list[Any]:
+        """The arguments of a call in the order of ``forward``, for those who cannot call by keyword."""
+        arguments = nested(tensors)
+        schema = getattr(self.model.forward, "schema", None)
+        order = [argument.name for argument in schema.arguments] if schema is not None else []
+        if set(arguments) <= set(order):
+            return [arguments[name] for name in order if name in arguments]
+        return list(arguments.values())
 
     def in_double(self, signature: Signature) -> Double | None:
         """See `Source.in_double`."""
@@ -168,6 +193,14 @@ class TorchSource(Source):
                 if name in state:
                     buffer.copy_(from_numpy(state[name], buffer.device))
 
+    def held_weights(self) -> Iterator[tuple[str, np.ndarray]]:
+        """See `Source.held_weights`."""
+        for name, tensor in (*self.model.named_parameters(), *self.model.named_buffers()):
+            data = tensor.detach()
+            if data.device.type == "cpu" and data.is_contiguous():
+                with suppress(TypeError, RuntimeError):  # bfloat16, quantised, sparse
+                    yield name, data.numpy()
+
     def belongings(self) -> list[Belonging]:
         """Flags, attributes, hooks, parts and weights of every module, and torch's own switches."""
         from pytest_onnxprep.sources.torch_custody import belongings
@@ -199,16 +232,25 @@ class TorchSource(Source):
                 return f"train mode: {where} uses batch statistics; call model.eval() in the factory"
         return ""
 
+    def _with_numbers(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """TorchScript takes numbers where its declaration says ``int``, and no tensors of one."""
+        schema = getattr(self.model.forward, "schema", None)
+        kinds = {} if schema is None else {argument.name: str(argument.type) for argument in schema.arguments}
+        return {
+            name: value.item() if kinds.get(name) in ("int", "float", "bool") and is_tensor(value) else value
+            for name, value in arguments.items()
+        }
+
     def _takes_keywords(self, names: tuple[str, ...]) -> bool:
         schema = getattr(self.model.forward, "schema", None)  # TorchScript's forward hides its names from inspect
         if schema is not None:
-            return {argument.name for argument in schema.arguments}.issuperset(names)
+            return {argument.name for argument in schema.arguments}.issuperset(roots(names))
         try:
             parameters = inspect.signature(self.model.forward).parameters
         except (TypeError, ValueError):
             return False
         usable = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-        return all(name in parameters and parameters[name].kind in usable for name in names)
+        return all(name in parameters and parameters[name].kind in usable for name in roots(names))
 
 
 def is_tensor(value: Any) -> bool:
@@ -268,15 +310,20 @@ def _script_digest(module: torch.jit.ScriptModule) -> str:
     """Code, weights and attributes of a ScriptModule, as its own archive holds them (without the debug records)."""
     import torch
 
-    archive = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that torch.jit is deprecated is between the user and torch
-        torch.jit.save(module, archive)
     digest = hashlib.blake2b(digest_size=20)
-    with zipfile.ZipFile(archive) as entries:
-        for name in sorted(entries.namelist()):
-            if not name.endswith((".debug_pkl", "serialization_id")):
-                # Scripting a class a second time gives it a numbered name.
-                content = re.sub(rb"___torch_mangle_\d+\.", b"", entries.read(name))
-                digest.update(re.sub(r"___torch_mangle_\d+\.?", "", name).encode() + content)
+    with tempfile.TemporaryDirectory(prefix="onnxprep-") as folder:  # in memory the weights would be held three times
+        archive = f"{folder}/module.pt"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that torch.jit is deprecated is between the user and torch
+            torch.jit.save(module, archive)
+        with zipfile.ZipFile(archive) as entries:
+            for name in sorted(entries.namelist()):
+                if name.endswith((".debug_pkl", "serialization_id")):
+                    continue
+                content = entries.read(name)
+                if name.endswith((".py", ".pkl")):  # scripting a class a second time gives it a numbered name
+                    content = re.sub(rb"___torch_mangle_\d+\.", b"", content)
+                plain = re.sub(r"___torch_mangle_\d+\.?", "", name).partition("/")[2]  # the first part is the file's
+                digest.update(plain.encode())
+                digest.update(content)
     return digest.hexdigest()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pytest_onnxprep.sources.torch_double import eagerly
 from pytest_onnxprep.sources.trace import Limits, Trace, Traced, digest, first_user_frame
 
 if TYPE_CHECKING:
@@ -70,7 +71,8 @@ def trace(source: TorchSource, feeds: Any, signature: Any, limits: Limits) -> Tr
     for name, tensor in inputs.items():
         recorder.add(tensor, Traced(_digest(tensor), "input", name))
     why = ""
-    with warnings.catch_warnings(), torch.no_grad(), _plain_kernels(), recorder.layers(source.model), recorder:
+    quiet = warnings.catch_warnings()
+    with quiet, torch.no_grad(), _plain_kernels(), eagerly(), recorder.layers(source.model), recorder:
         warnings.simplefilter("ignore")
         try:
             outputs = source.call(inputs)
@@ -130,6 +132,9 @@ def _recorder(limits: Limits) -> Any:
 
     class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Records every operator's result; see `trace`."""
+
+        # torch.cond, while_loop and scan: without this torch refuses them under a mode, and cannot run them later.
+        supports_higher_order_operators = True
 
         def __init__(self) -> None:
             super().__init__()  # type: ignore[no-untyped-call]

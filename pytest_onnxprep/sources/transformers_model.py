@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,34 +9,66 @@ from typing import Any
 from pytest_onnxprep.errors import SourceError
 from pytest_onnxprep.sources.torch_module import TorchSource
 from pytest_onnxprep.sources.trace import DEFAULT, Limits, Trace
+from pytest_onnxprep.sources.transformers_cache import flatten, gather, is_past
+from pytest_onnxprep.sources.transformers_inputs import derive
 from pytest_onnxprep.spec.dims import Dim
 from pytest_onnxprep.spec.signature import Signature
-from pytest_onnxprep.spec.tensor import TensorSpec
 
-#: ``past_key_values.3.key``: the flat name of one cache tensor, as in the Transformers and Optimum ONNX exports.
-_PAST = re.compile(r"past_key_values\.(\d+)\.(key|value)")
-
-#: Longest sequence drawn by default; a model's own limit is used where it is smaller.
-_DEFAULT_MAX_SEQUENCE = 64
+#: Weights of a model made from nothing but its config: the same every time, or no two runs would compare.
+_SEED = 0
 
 
 def load(value: Any) -> TransformersSource:
-    """Make a source of a model object or of a folder written by ``save_pretrained``."""
-    return TransformersSource(_from_folder(value) if isinstance(value, Path) else value)
+    """Make a source of a model object, a folder written by ``save_pretrained``, a config or a ``config.json``."""
+    if isinstance(value, Path):
+        value = _from_file(value) if value.is_file() else _from_folder(value)
+    elif hasattr(value, "model_type"):
+        value = _from_config(value, type(value).__name__)
+    return TransformersSource(value)
 
 
 def _from_folder(folder: Path) -> Any:
     import transformers
 
     config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+    weights = [file for file in folder.iterdir() if file.suffix in (".safetensors", ".bin")]
+    if not weights:
+        raise SourceError(
+            f"{str(folder)!r} holds no weights (*.safetensors); give {str(folder / 'config.json')!r} for a model of "
+            "this config with random weights"
+        )
+    architecture = _architecture(config, str(folder / "config.json"))
+    return architecture.from_pretrained(folder, local_files_only=True).eval()
+
+
+def _from_file(path: Path) -> Any:
+    import transformers
+
+    return _from_config(transformers.AutoConfig.from_pretrained(path, local_files_only=True), str(path))
+
+
+def _from_config(config: Any, where: str) -> Any:
+    """A model of this config, in eval mode; the caller's random state is left alone."""
+    import torch
+
+    architecture = _architecture(config, where)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(_SEED)
+        return architecture(config).eval()
+
+
+def _architecture(config: Any, where: str) -> Any:
+    import transformers
+
     names = config.architectures or []
     architecture = getattr(transformers, names[0], None) if names else None
     if architecture is None:
         raise SourceError(
-            f"{str(folder / 'config.json')!r} names no architecture this Transformers version has ({names}); "
-            "load the model in a factory instead"
+            f"{where!r} names no architecture this Transformers version has ({names}); "
+            "set architectures=['BertForSequenceClassification'] or the like in the config, "
+            "or load the model in a factory instead"
         )
-    return architecture.from_pretrained(folder, local_files_only=True).eval()
+    return architecture
 
 
 class TransformersSource(TorchSource):
@@ -55,29 +86,12 @@ class TransformersSource(TorchSource):
         self._wants_cache = False
 
     def derived_signature(self) -> Signature:
-        """Inputs from the model's main input and config: vocabulary, padding mask, token types, picture size."""
-        config = self.model.config
-        main = self.model.main_input_name
-        if main == "pixel_values":
-            size = config.image_size
-            height, width = size if isinstance(size, (list, tuple)) else (size, size)
-            return Signature({main: TensorSpec("float32", ("batch", config.num_channels, height, width))})
-        if main != "input_ids":
-            raise SourceError(
-                f"{self.label}: inputs are derived for text (input_ids) and pictures (pixel_values), not for {main!r}; "
-                "write inputs={name: 'dtype[dims]'} in @onnx_export"
-            )
-        longest = int(getattr(config, "max_position_embeddings", 0) or _DEFAULT_MAX_SEQUENCE)
-        inputs = {
-            "input_ids": TensorSpec("int64", "batch, seq", low=0, high=config.vocab_size),
-            "attention_mask": TensorSpec("int64", "batch, seq", values="mask"),
-        }
-        longest = min(longest, _DEFAULT_MAX_SEQUENCE)
-        dims = {"seq": Dim(1, longest)}
-        if config.is_encoder_decoder:
-            inputs["decoder_input_ids"] = TensorSpec("int64", "batch, target", low=0, high=config.vocab_size)
-            dims["target"] = Dim(1, longest)
-        return Signature(inputs, dims=dims)
+        """Inputs from the model's config: vocabulary, masks, positions, picture sizes, features of sound."""
+        return derive(self.model, self.label, {})
+
+    def signature_for(self, dims: Mapping[str, Dim]) -> Signature:
+        """As `derived_signature`; a dim called ``past`` asks for a step that goes on from a cache."""
+        return derive(self.model, self.label, dims)
 
     def prepare(self, signature: Signature) -> None:
         """Ask the model for its cache only where the signature speaks of one."""
@@ -96,11 +110,24 @@ class TransformersSource(TorchSource):
 
     def call(self, tensors: Mapping[str, Any]) -> Any:
         """Call by keyword, with the flat cache tensors gathered into a cache object."""
-        plain = {name: tensor for name, tensor in tensors.items() if not _PAST.fullmatch(name)}
-        past = {name: tensor for name, tensor in tensors.items() if _PAST.fullmatch(name)}
+        plain = {name: tensor for name, tensor in tensors.items() if not is_past(name)}
+        past = {name: tensor for name, tensor in tensors.items() if is_past(name)}
         if past:
-            plain["past_key_values"] = self._cache(past)
-        return self.model(**plain, **self.flags(), return_dict=True)
+            plain["past_key_values"] = gather(past)
+        said = plain.get("encoder_outputs")
+        if said is None:
+            key = past.get("past_key_values.0.encoder.key")
+            if key is None:
+                return self._call(plain)
+            # A decoder with the cross-attention's cache reads nothing of what the encoder said but how long it is.
+            said = key.new_zeros((key.shape[0], key.shape[2], 1))
+        from transformers.modeling_outputs import BaseModelOutput
+
+        outputs = self._call(plain | {"encoder_outputs": BaseModelOutput(last_hidden_state=said)})
+        return {name: value for name, value in outputs.items() if name != "encoder_last_hidden_state"}
+
+    def _call(self, arguments: Mapping[str, Any]) -> Any:
+        return self.model(**arguments, **self.flags(), return_dict=True)
 
     def flags(self) -> dict[str, bool]:
         """What to tell the model beside its inputs."""
@@ -108,24 +135,4 @@ class TransformersSource(TorchSource):
 
     def expand(self, value: Any) -> Iterator[tuple[str, Any]] | None:
         """Flatten a Transformers cache into ``present.<layer>.key`` / ``.value``."""
-        layers = getattr(value, "layers", None)
-        if layers is None or not hasattr(value, "get_seq_length"):
-            return None
-        return (
-            (f"present.{index}.{kind}", tensor)
-            for index, layer in enumerate(layers)
-            for kind, tensor in (("key", layer.keys), ("value", layer.values))
-        )
-
-    def _cache(self, past: Mapping[str, Any]) -> Any:
-        from transformers import DynamicCache
-
-        cache = DynamicCache()
-        layers = sorted({int(_PAST.fullmatch(name).group(1)) for name in past})  # type: ignore[union-attr]
-        for layer in layers:
-            try:
-                key, value = past[f"past_key_values.{layer}.key"], past[f"past_key_values.{layer}.value"]
-            except KeyError as error:
-                raise SourceError(f"inputs: layer {layer} of the cache lacks {error}; give key and value") from None
-            cache.update(key, value, layer)
-        return cache
+        return flatten(value)

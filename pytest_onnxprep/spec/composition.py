@@ -145,7 +145,7 @@ class Ensemble(_Composition):
     Args:
         members: sources or `Stage`; all have the same outputs.
         combine: ``"mean"`` of floats, ``"weighted"`` (the same, with ``weights``), ``"vote"`` (the class with most
-            votes: each member's largest element along the last axis, or its integers), or a function
+            votes: each member's largest element along the last axis, or its integers), or
             ``f([outputs of a member, ...]) -> outputs``.
         weights: one number per member, for the mean or the vote.
         reference: what the combined answer is held to: a model, or a function of arrays; by default the members, run

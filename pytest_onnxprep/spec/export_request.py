@@ -9,7 +9,9 @@ from typing import Any
 
 from pytest_onnxprep.spec.dims import DEFAULT_DIM, Dim, parse_dim_ranges
 from pytest_onnxprep.spec.errors import SpecError, as_tuple, closest
+from pytest_onnxprep.spec.own_options import check_own_options
 from pytest_onnxprep.spec.shape_strategy import ShapeStrategy, check_buckets, read_strategy
+from pytest_onnxprep.spec.target_files import target_names
 from pytest_onnxprep.spec.tensor import TensorSpec, parse_tensor_spec
 
 _INPUTS = "accepted: {name: 'dtype[dims]' or TensorSpec(...) or example array}"
@@ -33,6 +35,7 @@ class ExportRequest:
     opsets: tuple[int | None, ...] = (None,)
     options: tuple[Mapping[str, Any], ...] = ({},)
     domains: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
     strategy: ShapeStrategy = field(default_factory=ShapeStrategy)
 
     def known_dims(self) -> set[str] | None:
@@ -72,7 +75,7 @@ def read_export(
     """
     if isinstance(source, (bool, int, float, bytes, list, tuple, Mapping)):
         raise SpecError(f"source {source!r} is no model; accepted: a zero-argument factory, a model, or a path")
-    for name, value in (("precision", precision), ("transform", transform), ("target", target)):
+    for name, value in (("precision", precision), ("transform", transform)):
         if value is not None:
             raise SpecError(f"{name}={value!r} is not available in this version; leave it out")
     inputs = _either("inputs", inputs, "args", args)
@@ -114,6 +117,7 @@ def read_export(
         _read_opsets(opset),
         variants,
         domains,
+        () if target is None else target_names(target),
         strategy,
     )
 
@@ -226,13 +230,16 @@ def _distinct(what: str, found: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _read_options(options: Any) -> tuple[tuple[Mapping[str, Any], ...], tuple[str, ...]]:
-    """Split the plugin's own ``domains`` off the keyword arguments for the exporter."""
+    """Split the plugin's own ``domains`` off the exporter's keyword arguments; ``custom_opsets`` names some too."""
     found = tuple({} if option is None else option for option in as_tuple(options))
     domains: tuple[str, ...] = ()
     variants = []
     for option in found:
         if not isinstance(option, Mapping) or not all(isinstance(name, str) for name in option):
             raise SpecError(f"options must be a mapping of keyword arguments for the exporter, not {option!r}")
+        check_own_options(option)
         domains += tuple(as_tuple(option.get("domains", ())))
+        imported = option.get("custom_opsets")
+        domains += tuple(imported) if isinstance(imported, Mapping) else ()
         variants.append({name: value for name, value in option.items() if name != "domains"})
     return tuple(variants), domains

@@ -37,6 +37,7 @@ RECIPES: dict[str, str] = {
     "mask": "padding mask: ones, then zeros, at least one 1 per row",
     "suffix_mask": "left padding: zeros, then ones, at least one 1 per row",
     "random_mask": "zeros and ones, at least one 1 per row",
+    "padding": "padding on the right, on the left or none; at least one 1 per row",
     "bernoulli": "true and false with equal odds",
     "alternating": "true, false, true, ...",
     "words": "short strings",

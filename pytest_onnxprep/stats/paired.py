@@ -7,6 +7,7 @@ the shape of the noise.
 
 from __future__ import annotations
 
+import functools
 import math
 import statistics
 from collections.abc import Sequence
@@ -64,10 +65,17 @@ def sign_interval(values: Sequence[float], alpha: float) -> tuple[float, float]:
     if not values or not 0 < alpha < 0.5:
         raise ValueError(f"need at least one value and 0 < alpha < 0.5, not {len(values)} and {alpha!r}")
     ordered, n = sorted(values), len(values)
+    rank = _rank(n, alpha)
+    return (-math.inf, math.inf) if rank < 0 else (ordered[rank], ordered[n - 1 - rank])
+
+
+@functools.lru_cache(maxsize=1024)
+def _rank(n: int, alpha: float) -> int:
+    """The largest ``r`` with ``P(Bin(n, 1/2) <= r) <= alpha``; -1 if there is none."""
     rank = -1
     while binomial_cdf(rank + 1, n, 0.5) <= alpha:
         rank += 1
-    return (-math.inf, math.inf) if rank < 0 else (ordered[rank], ordered[n - 1 - rank])
+    return rank
 
 
 def judge_pairs(

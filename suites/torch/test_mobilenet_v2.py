@@ -1,7 +1,7 @@
 """MobileNetV2 classifies pictures on a phone: fast, small, nothing but plain convolutions left in the graph."""
 
 from model_zoo.torch_vision import build_mobilenet_v2
-from pytest_onnxprep import Dim, TensorSpec, latency_budget, onnx_export, parity, size_budget
+from pytest_onnxprep import Dim, TensorSpec, fits, latency_budget, onnx_export, operators, parity, size_budget
 
 
 @onnx_export(
@@ -14,6 +14,8 @@ from pytest_onnxprep import Dim, TensorSpec, latency_budget, onnx_export, parity
 @parity(atol=1e-4, rtol=1e-4)
 @latency_budget(p50_ms=25, p95_ms=40, at={"batch": 1, "h": 224, "w": 224})
 @size_budget(mb=16)
+@operators(allowed=["Conv", "Clip", "Add", "ReduceMean", "Gemm"], opset_max=21)
+@fits("android-midrange", at={"batch": 1, "h": 224, "w": 224})
 def test_mobilenet_v2(onnx_model):
     compute = {"Conv", "Clip", "Add", "ReduceMean", "Gemm"}
     assert set(onnx_model.operators) - {"Constant"} == compute

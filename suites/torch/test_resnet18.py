@@ -1,7 +1,7 @@
 """ResNet-18 at the picture sizes of a small camera; batch and picture size are free."""
 
 from model_zoo.torch_vision import build_resnet18
-from pytest_onnxprep import Dim, TensorSpec, latency_budget, onnx_export, parity, size_budget
+from pytest_onnxprep import Dim, TensorSpec, latency_budget, memory_budget, onnx_export, parity, size_budget
 
 
 @onnx_export(
@@ -13,6 +13,7 @@ from pytest_onnxprep import Dim, TensorSpec, latency_budget, onnx_export, parity
 )
 @parity(atol=1e-4, rtol=1e-4)
 @latency_budget(p95_ms=60, at={"batch": 1, "h": 160, "w": 160})
+@memory_budget(peak_mb=290, at={"batch": 1, "h": 160, "w": 160})  # most of it while the weights are loaded
 @size_budget(mb=50)
 def test_resnet18(onnx_model):
     # Both exporters fold every BatchNorm into the convolution before it.

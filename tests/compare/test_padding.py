@@ -29,3 +29,11 @@ def test_other_outputs_are_not_hidden():
     assert not is_hidden(MASK, (5, 3)).any()
     assert not is_hidden(MASK, ()).any()
     assert not is_hidden(np.array(0), (2,)).any()
+
+
+def test_cache_of_padding():
+    """[batch, heads, positions, width]: a cache keeps what padding said as well, which nobody reads."""
+    hidden = is_hidden(MASK, (2, 2, 3, 4), "present.0.key")
+
+    assert hidden.all(axis=(1, 3)).tolist() == [[False, False, True], [True, True, True]]
+    assert not is_hidden(MASK[:1], (1, 2, 5, 4), "present.0.decoder.key").any()

@@ -19,11 +19,11 @@ from pytest_onnxprep.exporters.catalog import CATALOG, ExporterInfo, best_for, c
     ("name", "words"),
     [
         ("torchscrip", "unknown exporter 'torchscrip'; did you mean 'torchscript'? Accepted: dynamo, torchscript,"),
-        ("keras", "not available in this version; use exporter='tf2onnx'"),
+        ("kera", "unknown exporter 'kera'; did you mean 'keras'?"),
     ],
 )
 def test_unknown_names(name, words):
-    """A wrong name gets the closest one and the list; a planned one gets what to do meanwhile."""
+    """A wrong name gets the closest one and the list."""
     with pytest.raises(ExporterError) as caught:
         find(name)
 

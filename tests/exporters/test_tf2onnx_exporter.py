@@ -160,11 +160,23 @@ def test_several_outputs_of_one_layer(export):
     export.agrees(model, batch=3)
 
 
-def test_exact_gelu_is_a_leftover(export):
-    """tf2onnx leaves Erfc in the graph and returns; the operator is named, and its own words are attached."""
+def test_exact_gelu_is_translated(export):
+    """tf2onnx has no Erfc; the plugin brings it, beside handlers of the user's own."""
     net = keras.Sequential([layers.Input((4,)), layers.Dense(5), layers.Activation(_exact_gelu)])
+    for options in ({}, {"custom_op_handlers": {"Nothing": (None, [])}}):
+        model = export(net, options=options)
+        feeds = {"input_layer": np.linspace(-3, 3, 8, dtype=np.float32).reshape(2, 4)}
 
-    with pytest.raises(ExportFailed, match="does not have: Erfc") as caught:
+        assert model.operators["Erf"] == 1
+        (value,), (expected,) = model.run(feeds).values(), model.reference(feeds).values()
+        np.testing.assert_allclose(value, expected, atol=1e-6)
+
+
+def test_operators_left_over_are_named(export):
+    """tf2onnx leaves what it does not know in the graph and returns; its own words are attached."""
+    net = keras.Sequential([layers.Input((4, 4)), layers.Lambda(lambda x: tf.linalg.svd(x, compute_uv=False))])
+
+    with pytest.raises(ExportFailed, match="does not have: Svd") as caught:
         export(net)
     assert "Tensorflow op" in dict(caught.value.result.sections)["converter output"]
 

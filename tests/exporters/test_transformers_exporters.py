@@ -50,6 +50,23 @@ def t5():
     return transformers.T5ForConditionalGeneration(config).eval()
 
 
+def whisper():
+    """Hears and writes."""
+    config = transformers.WhisperConfig(
+        d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2,
+        encoder_ffn_dim=16, decoder_ffn_dim=16, vocab_size=60, max_source_positions=10, num_mel_bins=8,
+        max_target_positions=12, pad_token_id=1, decoder_start_token_id=1, bos_token_id=1, eos_token_id=2,
+    )  # fmt: skip
+    return transformers.WhisperForConditionalGeneration(config).eval()
+
+
+def clip():
+    """Compares texts with pictures."""
+    text = {**SMALL, "vocab_size": 50, "bos_token_id": 48, "eos_token_id": 49, "pad_token_id": 0}
+    vision = {**SMALL, "image_size": 16, "patch_size": 8}
+    return transformers.CLIPModel(transformers.CLIPConfig(text_config=text, vision_config=vision)).eval()
+
+
 TEXT = {"input_ids": ["batch", "seq"], "attention_mask": ["batch", "seq"]}
 CASES = [
     (bert, TEXT, ["logits"]),
@@ -81,6 +98,27 @@ def test_encoder_and_decoder(export):
     assert export.inputs(model)["decoder_input_ids"] == ["batch", "target"]
     assert list(export.outputs(model)) == ["logits", "encoder_last_hidden_state"]
     export.agrees(model, seq=7, target=3)
+
+
+def test_texts_and_pictures(export):
+    """Their numbers are free of each other, in the file too."""
+    model = export(clip(), "torchscript")
+
+    assert export.inputs(model)["pixel_values"] == ["batch", 3, 16, 16]
+    assert export.inputs(model)["input_ids"] == ["texts", "seq"]
+    export.agrees(model, batch=3, texts=1)
+    export.agrees(model, batch=1, texts=4)
+
+
+@pytest.mark.parametrize(("build", "past"), [(gpt2, (0, 6)), (t5, (1, 6)), (whisper, (1, 6))])
+def test_step_that_a_past_asks_for(export, build, past):
+    """A dim called past, and the file takes the cache and gives it back grown."""
+    model = export(build(), "torchscript", dims={"past": past})
+    cached = {name for name in export.inputs(model) if name.startswith("past_key_values.")}
+
+    assert cached == {name.replace("present", "past_key_values") for name in export.outputs(model)} - {"logits"}
+    for size in past:
+        export.agrees(model, past=size)
 
 
 def test_dynamo(export):

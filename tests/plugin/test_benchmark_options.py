@@ -9,7 +9,7 @@ import pytest
 SOURCE = """
 @onnx_export(build, inputs=X, exporter="torchscript", opset=17)
 @parity(max_examples=1)
-@latency_budget(p95_ms=200, p99_ms=500, at={"batch": 2}, max_time_s=0.2)
+@latency_budget(p95_ms=200, p99_ms=500, at={"batch": 2}, max_time_s=5)
 @size_budget(mb=1)
 def test_x(onnx_model): pass
 
@@ -100,7 +100,7 @@ def test_extra_info_has_the_agreed_keys(story):
 
 def test_a_failing_budget_is_in_the_json_too(story):
     """A budget that is missed fails its item and still leaves its numbers."""
-    story.write(SOURCE.replace("p95_ms=200, p99_ms=500", "p50_ms=0.0001").replace("max_time_s=0.2", "max_time_s=1"))
+    story.write(SOURCE.replace("p95_ms=200, p99_ms=500", "p50_ms=0.0001").replace("max_time_s=5", "max_time_s=1"))
     outcome = story.run("--benchmark-json=bench.json")
     extra = json.loads((story.path / "bench.json").read_text())["benchmarks"][0]["extra_info"]["onnxprep"]
 

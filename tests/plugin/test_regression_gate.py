@@ -105,6 +105,16 @@ def test_without_a_baseline_nothing_passes(run, story):
     assert "test_story.py::test_gate[torchscript-opset17]" in nothing.text
 
 
+def test_the_first_run_saves(run, story):
+    """Comparing and saving at once, with nothing to compare with yet, is no failure even where inconclusive is one."""
+    both = ("--onnxprep-baseline=base", "--onnxprep-save-baseline=base", "--onnxprep-on-inconclusive=fail")
+    first = run(2, *both, source=GATE.replace("max_regression=", "p50_ms=5000, max_regression="))
+
+    assert first.verdict("latency") == "pass"
+    assert "there is no baseline yet in" in first.one("latency")["summary"]
+    assert list((story.path / "base").glob("*.json"))
+
+
 def test_a_changed_signature_is_not_compared(run):
     """The change is named, and what to do about it."""
     run(2, "--onnxprep-save-baseline=base")
@@ -206,6 +216,17 @@ def test_ini_keys(run, story):
     run(2)
 
     assert list((story.path / "here").glob("*.json"))
+
+
+def test_folders_are_seen_from_where_pytest_is_started(run, story, monkeypatch):
+    """On the command line, that is: a run in a subfolder may name its neighbour."""
+    (story.path / "sub").mkdir()
+    story.pytester.makeini("[pytest]\n")
+    monkeypatch.setenv("PYTHONPATH", str(story.path), prepend=":")
+    monkeypatch.chdir(story.path / "sub")
+    run(2, "..", "--onnxprep-save-baseline=../there")
+
+    assert list((story.path / "there").glob("*.json"))
 
 
 def test_against_the_framework(run):
@@ -323,4 +344,32 @@ def test_under_xdist_nothing_is_measured_or_saved(run, story):
     assert outcome.verdict("latency") == "skip"
     assert "run latency items with -n0" in outcome.one("latency")["summary"]
     assert outcome.one("latency")["summary"].endswith("no baseline is saved")
+    assert not (story.path / "base").exists()
+
+
+def test_a_pipeline_is_played_as_a_whole_and_has_no_baseline(run, story):
+    """Against the framework all of its files count; a baseline is one file, and asking for one is an error."""
+    source = (
+        MODELS
+        + """
+def build_pipeline():
+    stage = pytest_onnxprep.Stage
+    return pytest_onnxprep.Pipeline([stage(build_chain(), "a"), stage(build_chain(), "b")])
+
+@onnx_export(build_pipeline, inputs=CHAIN, **TS)
+@latency_budget(min_speedup=0.001, against="framework")
+def test_framework(onnx_model): pass
+
+@onnx_export(build_pipeline, inputs=CHAIN, **TS)
+@latency_budget(max_regression="5%")
+def test_baseline(onnx_model): pass
+"""
+    )
+    outcome = run(2, "--onnxprep-save-baseline=base", source=source)
+
+    assert outcome.verdicts == {
+        "test_framework[torchscript-opset17-latency]": "pass",
+        "test_baseline[torchscript-opset17-latency]": "error",
+    }
+    assert "a baseline is one file, and this model has several (a, b)" in outcome.text
     assert not (story.path / "base").exists()

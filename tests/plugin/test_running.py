@@ -9,7 +9,7 @@ import pytest
 TWO = """
 @onnx_export(build, inputs=X, exporter="torchscript", opset=[15, 17])
 @parity(max_examples=3)
-@latency_budget(p95_ms=500, max_time_s=0.1)
+@latency_budget(p95_ms=500, max_time_s=5)
 @size_budget(mb={mb})
 def test_x(onnx_model):
     pathlib.Path("ran").open("a").write("body\\n")

@@ -15,6 +15,25 @@ ENV = {
 }
 
 
+#: What a file holds, as the figures of an export have it.
+DESCRIPTION: dict[str, Any] = {
+    "ir_version": 10,
+    "producer": "pytorch 2.13.0",
+    "opsets": {"ai.onnx": 20},
+    "inputs": [{"name": "x", "dtype": "float32", "shape": ["batch", None]}],
+    "outputs": [],
+    "metadata": {"note": "``` and more"},
+    "operators": {"Gemm": 2},
+    "initializers": [{"dtype": "float32", "count": 4, "bytes": 5392}],
+    "largest_initializers": [],
+    "value_info": {"tensors": 2, "typed": 2, "ranked": 2, "sized": 1, "coverage": 1.0},
+    "custom_domains": {},
+    "functions": {},
+    "external_files": {},
+    "size_bytes": 6000,
+}
+
+
 def record(test: str = "test_net", verdict: str = "pass", summary: str = "", **figures: Any) -> dict[str, Any]:
     """One export record."""
     return {
@@ -100,3 +119,25 @@ def test_too_many_failures_are_cut(tmp_path: Path) -> None:
 
     assert len(text) <= LONGEST + 200
     assert "the JSON report has all of it" in text
+
+
+def test_what_a_file_holds_is_folded_away(tmp_path: Path) -> None:
+    """Below the table, in a block that opens on a click; a description of another version is left out."""
+    text = written(tmp_path, [record(nodes=2, description=DESCRIPTION), record("test_b", description={"new": 1})])
+
+    folded = text.partition("<details><summary>What the files hold</summary>")[2].partition("</details>")[0]
+    assert "`test_net dynamo-opset20`" in folded
+    assert "````text\nfile          IR version 10, 6 kB, written by pytorch 2.13.0\n" in folded
+    assert "x: float32[batch, ?]" in folded
+    assert "test_b" not in folded
+
+
+def test_descriptions_give_way_where_a_comment_would_be_too_long(tmp_path: Path) -> None:
+    """The rows stay, what the files hold goes."""
+    long = {**DESCRIPTION, "metadata": {f"key{index}": "v" * 90 for index in range(12)}}
+
+    text = written(tmp_path, [record(f"test_{index}", nodes=2, description=long) for index in range(100)])
+
+    assert len(text) < LONGEST
+    assert "<details>" not in text
+    assert text.count("✅ pass") == 100

@@ -14,7 +14,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from pytest_onnxprep.errors import OnnxPrepError
-from pytest_onnxprep.runtime import child_main
+from pytest_onnxprep.runtime import child_main, child_process
 from pytest_onnxprep.runtime.child_limits import CgroupCap, Limits
 from pytest_onnxprep.runtime.child_measure import Outcome
 from pytest_onnxprep.runtime.child_process import run_child
@@ -184,6 +184,16 @@ def test_a_model_that_hangs_is_ended(endless):
     assert "did not finish within 5 s" in found.message
     assert found.load is not None or found.stage in ("start", "import", "load")
     assert found.timings == ()
+
+
+def test_a_child_ends_itself(endless, monkeypatch):
+    """Should nobody be there to end it, a child that hangs does not stay for ever."""
+    monkeypatch.setattr(child_process, "_GRACE_S", -58)
+
+    found = run_child(endless, {"x": np.float32(1)}, timeout_s=60)
+
+    assert found.outcome is Outcome.ABORTED
+    assert "SIGALRM" in found.message
 
 
 def test_a_broken_file_is_refused(tmp_path):

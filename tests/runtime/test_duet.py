@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from pytest_onnxprep.errors import OnnxPrepError
-from pytest_onnxprep.runtime.duet import LONGEST_S, ROUNDS, Side, duet, function_side, onnx_side
+from pytest_onnxprep.runtime.duet import BUSY_S, ROUNDS, Side, duet, function_side, onnx_side
 from pytest_onnxprep.runtime.duet_report import DuetReport
 from pytest_onnxprep.runtime.sampler import Probe
 from pytest_onnxprep.spec.comparison import read_comparisons
@@ -156,7 +156,7 @@ def test_time_ends():
     quiet, busy = Machine(), Machine(preempted=0.3)
     for machine, options, least, most in (
         (quiet, {}, 1, 1.5),
-        (busy, {}, 1, LONGEST_S + 1),
+        (busy, {}, 1, BUSY_S + 1),
         (quiet, {"max_time_s": 0.3}, 0.3, 0.8),
     ):
         model = machine.side("model", around(machine, 1.03))

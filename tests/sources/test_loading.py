@@ -62,22 +62,6 @@ def test_folder_of_nothing(tmp_path):
     assert "is no model file that is known here" in refused(str(tmp_path))
 
 
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("net.pt2", "does not read .pt2 files: load it and give the module: torch.export.load(path).module()"),
-        ("net.tflite", "does not read .tflite files: give the Keras model it came from"),
-        ("net.pt", "does not read .pt files: give a factory that builds the module and loads the state dict"),
-        ("net.pth", "does not read .pth files: give a factory"),
-    ],
-)
-def test_formats_of_a_later_version(tmp_path, name, words):
-    """Each comes with what to do meanwhile."""
-    (tmp_path / name).write_bytes(b"")
-
-    assert words in refused(tmp_path / name)
-
-
 def test_factory_with_arguments():
     """The required ones are listed; defaults and stars are no matter."""
     text = refused(needs_arguments)

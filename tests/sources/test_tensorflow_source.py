@@ -181,18 +181,46 @@ def test_saved_model(folder):
     assert digest(str(folder)) != before
 
 
-def test_saved_model_without_a_serving_signature(tmp_path):
-    """The signatures it has are listed."""
+def test_signatures_of_a_saved_model(tmp_path):
+    """The only one is taken; one of several by name, and the names are listed where it is another."""
     kept = Holder()
-    tf.saved_model.save(kept, str(tmp_path / "bare"), signatures={"other": kept.signed})
+    tf.saved_model.save(kept, str(tmp_path / "one"), signatures={"other": kept.signed})
+    tf.saved_model.save(kept, str(tmp_path / "two"), signatures={"other": kept.signed, "third": kept.signed})
 
-    with pytest.raises(SourceError, match="has no 'serving_default' signature; it has: other"):
-        load_source(str(tmp_path / "bare"))
+    assert load_source(str(tmp_path / "one")).label == "one (SavedModel, signature other)"
+    assert load_source("two#third", base=tmp_path).label == "two (SavedModel, signature third)"
+    with pytest.raises(SourceError, match=r"has no 'serving_default' signature.* It has: other, third"):
+        load_source(str(tmp_path / "two"))
+    with pytest.raises(SourceError, match="has no 'thrid' signature; did you mean 'third'"):
+        load_source(tmp_path / "two#thrid")
+    with pytest.raises(SourceError, match="only a SavedModel folder has parts"):
+        load_source(f"{__file__}#x")
+
+
+def test_optimizer_of_another_keras(tmp_path, monkeypatch):
+    """Slots of an optimizer whose class is not here do not stop the signatures."""
+    from tensorflow.python.saved_model import load as load_module
+    from tensorflow.python.trackable.autotrackable import AutoTrackable
+
+    seen = []
+    kept = Holder()
+    tf.saved_model.save(kept, str(tmp_path / "net"), signatures={"serving_default": kept.signed})
+    loader = load_module.Loader.__init__
+
+    def watch(self, *arguments, **given):
+        seen.append(hasattr(AutoTrackable, "add_slot"))
+        loader(self, *arguments, **given)
+
+    monkeypatch.setattr(load_module.Loader, "__init__", watch)
+    load_source(str(tmp_path / "net"))
+
+    assert seen == [True]
+    assert not hasattr(AutoTrackable, "add_slot")
 
 
 def test_damaged_saved_model(folder):
     """A folder with half a graph is a broken test."""
     (folder / "saved_model.pb").write_bytes(b"junk")
 
-    with pytest.raises(SourceError, match="cannot be read as a tensorflow model"):
+    with pytest.raises(SourceError, match="is damaged"):
         load_source(str(folder))

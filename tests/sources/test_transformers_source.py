@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from pytest_onnxprep.errors import SourceError  # noqa: E402
@@ -68,17 +68,6 @@ def test_picture_signature():
     signature = load_source(vit(16)).derived_signature()
 
     assert {name: str(spec) for name, spec in signature.inputs.items()} == {"pixel_values": "float32[batch, 3, 16, 16]"}
-
-
-def test_other_inputs_have_to_be_declared():
-    """Sound is neither text nor picture."""
-    config = transformers.WhisperConfig(
-        d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2,
-        encoder_ffn_dim=16, decoder_ffn_dim=16, vocab_size=60, max_source_positions=10, max_target_positions=8,
-        pad_token_id=1, decoder_start_token_id=1, bos_token_id=1, eos_token_id=2,
-    )  # fmt: skip
-    with pytest.raises(SourceError, match="not for 'input_features'; write inputs="):
-        load_source(transformers.WhisperModel(config)).derived_signature()
 
 
 def test_cache_only_when_spoken_of():
@@ -150,7 +139,7 @@ def test_folder(folder):
     ("changes", "words"),
     [
         ({"architectures": ["Nope"]}, "names no architecture this Transformers version has (['Nope'])"),
-        ({"architectures": None}, "load the model in a factory instead"),
+        ({"architectures": None}, "set architectures=['BertForSequenceClassification'] or the like in the config"),
         ({"model_type": "nope"}, "cannot be read as a transformers model"),
     ],
 )
@@ -162,6 +151,40 @@ def test_folder_of_something_else(folder, changes, words):
         load_source(str(folder))
     assert words in str(caught.value)
     assert str(folder) in str(caught.value)
+
+
+def test_folder_without_weights(folder):
+    """Random weights are never taken for the user's own: the message says how to ask for them."""
+    (folder / "model.safetensors").unlink()
+
+    with pytest.raises(SourceError, match=r"holds no weights .* give '.*config\.json' for a model of this config"):
+        load_source(str(folder))
+
+
+def test_config_object_and_file(folder):
+    """A config stands for a model of it with the same random weights every time."""
+    config = transformers.BertConfig(**SMALL, vocab_size=50, architectures=["BertForMaskedLM"])
+    first, second = load_source(config), load_source(lambda: config)
+
+    assert first.label == "BertForMaskedLM (Transformers)"
+    assert not first.model.training
+    assert first.fingerprint() == second.fingerprint()
+    assert load_source(str(folder / "config.json")).label == "BertModel (Transformers)"
+
+
+def test_config_leaves_the_random_state_alone():
+    """Making weights draws nothing from the caller's generator."""
+    config = transformers.BertConfig(**SMALL, vocab_size=50, architectures=["BertModel"])
+    before = torch.get_rng_state()
+    load_source(config)
+
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_config_without_architecture():
+    """Which head the user wants cannot be guessed."""
+    with pytest.raises(SourceError, match="'BertConfig' names no architecture"):
+        load_source(transformers.BertConfig(**SMALL, vocab_size=50))
 
 
 def test_damaged_folder(folder):

@@ -1,0 +1,132 @@
+"""A TensorFlow.js graph model: ``model.json`` with its weights beside it, run by TensorFlow.js under node."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pytest_onnxprep.errors import SourceError
+from pytest_onnxprep.sources.base import Arrays, Feeds, Source, name_outputs
+from pytest_onnxprep.sources.source_code import Digest
+from pytest_onnxprep.sources.tfjs_node import Node
+from pytest_onnxprep.spec.signature import Signature
+from pytest_onnxprep.spec.tensor import TensorSpec
+
+_LARGEST = 512 << 20
+_DTYPES = {"DT_FLOAT": "float32", "DT_INT32": "int32", "DT_BOOL": "bool", "1": "float32", "3": "int32", "10": "bool"}
+
+
+def load(path: Path) -> TfjsSource:
+    """Make a source of a ``model.json``.
+
+    Raises:
+        SourceError: it is damaged, of another format, or its weights are not beside it.
+    """
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise ValueError("it is larger than 512 MB")
+        described = json.loads(path.read_bytes())
+        topology, manifest = described["modelTopology"], described["weightsManifest"]
+        shards = [path.parent / name for group in manifest for name in group["paths"]]
+        weights = [weight["name"] for group in manifest for weight in group["weights"]]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise SourceError(f"source {str(path)!r} is damaged, or no TensorFlow.js model: {error}") from None
+    if "node" not in topology:
+        raise SourceError(
+            f"source {str(path)!r} is a layers model, and tf2onnx reads graph models only: convert it with "
+            "tensorflowjs_converter --input_format=tfjs_layers_model --output_format=tfjs_graph_model"
+        )
+    folder = path.parent.resolve()
+    for shard in shards:
+        if not shard.resolve().is_relative_to(folder):
+            raise SourceError(f"source {str(path)!r} is refused: its weights {str(shard)!r} lie outside its folder")
+        if not shard.is_file():
+            raise SourceError(f"source {str(path)!r} lacks its weights: {shard.name!r} is not beside it")
+    return TfjsSource(path, described, shards, weights)
+
+
+class TfjsSource(Source):
+    """A graph model.
+
+    Args:
+        path: the ``model.json``.
+        described: its content.
+        shards: the files of its weights.
+        weights: their names.
+    """
+
+    framework = "tfjs"
+
+    def __init__(self, path: Path, described: dict[str, Any], shards: list[Path], weights: list[str]) -> None:
+        self.model = path
+        self.label = f"{path.parent.name}/{path.name} (TensorFlow.js)"
+        self._described = described
+        self._shards = shards
+        self._weights = weights
+
+    @cached_property
+    def node(self) -> Node:
+        """The process that runs it, started on first use."""
+        return Node(self.model)
+
+    def derived_signature(self) -> Signature:
+        """The inputs of the model's signature, or its placeholders."""
+        specs = {}
+        for name, described in self.ends("inputs").items():
+            shape = described.get("tensorShape", {}).get("dim", [])
+            sizes = [int(dim.get("size", 0)) for dim in shape]
+            dims = tuple(
+                size if size >= 0 else "batch" if axis == 0 else f"{_identifier(name)}_dim{axis}"
+                for axis, size in enumerate(sizes)
+            )
+            kind = str(described.get("dtype", "DT_FLOAT"))
+            if kind not in _DTYPES:
+                raise SourceError(f"{self.label}: input {name!r} is of type {kind}, which is not taken")
+            specs[name] = TensorSpec(_DTYPES[kind], dims)
+        return Signature(specs)
+
+    def ends(self, which: str) -> dict[str, dict[str, Any]]:
+        """``inputs`` or ``outputs``: name -> the tensor's name in the graph, its type and shape."""
+        signature = self._described.get("signature") or {}
+        if signature.get(which):
+            return dict(signature[which])
+        nodes = self._described["modelTopology"]["node"]
+        if which == "inputs":
+            found = [node for node in nodes if node["op"].startswith("Placeholder")]
+        else:
+            used = {name.lstrip("^").split(":")[0] for node in nodes for name in node.get("input", ())}
+            found = [node for node in nodes if node["name"] not in used]
+        return {
+            node["name"]: {
+                "name": f"{node['name']}:0",
+                "dtype": node.get("attr", {}).get("dtype", {}).get("type", "DT_FLOAT"),
+                "tensorShape": node.get("attr", {}).get("shape", {}).get("shape", {}),
+            }
+            for node in found
+        }
+
+    def run(self, feeds: Feeds, signature: Signature) -> Arrays:
+        """See `Source.run`."""
+        inputs, outputs = self.ends("inputs"), self.ends("outputs")
+        if set(feeds) != set(inputs) and len(feeds) != len(inputs):
+            raise SourceError(f"inputs: {self.label} takes {len(inputs)} ({', '.join(inputs)}), not {len(feeds)}")
+        own = feeds if set(feeds) == set(inputs) else dict(zip(inputs, feeds.values(), strict=True))
+        given = {inputs[name]["name"]: np.asarray(array) for name, array in own.items()}
+        values = self.node.run(given, [described["name"] for described in outputs.values()])
+        return dict(name_outputs(list(zip(outputs, values, strict=True)), signature, self.label))
+
+    def fingerprint(self) -> Digest:
+        """The bytes of all of its files."""
+        digest = hashlib.blake2b(digest_size=20)
+        for path in [self.model, *self._shards]:
+            digest.update(path.name.encode() + path.read_bytes())
+        return Digest(digest.hexdigest(), True)
+
+
+def _identifier(name: str) -> str:
+    return "".join(character if character.isalnum() else "_" for character in name)

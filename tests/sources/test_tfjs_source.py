@@ -1,0 +1,136 @@
+"""TensorFlow.js graph models: read and converted here, run under node where its package is."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+from pytest_onnxprep.api import assert_parity
+from pytest_onnxprep.errors import SourceError
+from pytest_onnxprep.sources.load import load_source
+from pytest_onnxprep.spec.verdict import Verdict
+
+SHAPE = {"dim": [{"size": "-1"}, {"size": "4"}]}
+TYPE = {"type": "DT_FLOAT"}
+
+
+def write(folder, weights_at="weights.bin"):
+    """``y = relu(x @ w + b)`` as tensorflowjs_converter writes it."""
+    rng = np.random.default_rng(0)
+    w, b = rng.normal(size=(4, 3)).astype("<f4"), rng.normal(size=3).astype("<f4")
+    nodes = [
+        {"name": "x", "op": "Placeholder", "attr": {"dtype": TYPE, "shape": {"shape": SHAPE}}},
+        *(
+            {
+                "name": name,
+                "op": "Const",
+                "attr": {"dtype": TYPE, "value": {"tensor": {"dtype": "DT_FLOAT", "tensorShape": {}}}},
+            }
+            for name in "wb"
+        ),
+        {
+            "name": "product",
+            "op": "MatMul",
+            "input": ["x", "w"],
+            "attr": {"T": TYPE, "transpose_a": {"b": False}, "transpose_b": {"b": False}},
+        },
+        {"name": "sum", "op": "AddV2", "input": ["product", "b"], "attr": {"T": TYPE}},
+        {"name": "y", "op": "Relu", "input": ["sum"], "attr": {"T": TYPE}},
+    ]
+    described = {
+        "format": "graph-model",
+        "modelTopology": {"node": nodes, "library": {}, "versions": {"producer": 1}},
+        "signature": {
+            "inputs": {"data": {"name": "x:0", "dtype": "DT_FLOAT", "tensorShape": SHAPE}},
+            "outputs": {
+                "scores": {"name": "y:0", "dtype": "DT_FLOAT", "tensorShape": {"dim": [{"size": "-1"}, {"size": "3"}]}}
+            },
+        },
+        "weightsManifest": [
+            {
+                "paths": [weights_at],
+                "weights": [
+                    {"name": "w", "shape": [4, 3], "dtype": "float32"},
+                    {"name": "b", "shape": [3], "dtype": "float32"},
+                ],
+            }
+        ],
+    }
+    folder.mkdir(exist_ok=True)
+    (folder / "weights.bin").write_bytes(w.tobytes() + b.tobytes())
+    (folder / "model.json").write_text(json.dumps(described))
+    return folder / "model.json"
+
+
+def has_package():
+    """Whether node and the npm package are to be had."""
+    node = shutil.which("node")
+    code = "require.resolve('@tensorflow/tfjs', {paths: process.argv.slice(1)})"
+    places = [os.getcwd(), *os.environ.get("NODE_PATH", "").split(os.pathsep)]
+    return node is not None and not subprocess.run([node, "-e", code, "--", *places], capture_output=True).returncode
+
+
+def test_what_it_says_of_itself(tmp_path):
+    """Inputs of its signature; every byte counts."""
+    pytest.importorskip("tensorflow")
+    path = write(tmp_path / "net")
+    source = load_source(path)
+
+    assert {name: str(spec) for name, spec in source.derived_signature().inputs.items()} == {
+        "data": "float32[batch, 4]"
+    }
+    before = source.fingerprint()
+    (path.parent / "weights.bin").write_bytes(base64.b64decode("AAAA") * 20)
+    assert source.fingerprint() != before
+
+
+@pytest.mark.skipif(not has_package(), reason="needs node with the npm package @tensorflow/tfjs")
+def test_it_is_the_model(tmp_path, onnx_exporter):
+    """Names of the signature at both ends, and TensorFlow.js gives what ONNX Runtime gives."""
+    model = onnx_exporter(write(tmp_path / "net"))
+
+    assert [value.name for value in model.session.get_inputs()] == ["data"]
+    assert model.output_names == ["scores"]
+    assert assert_parity(model, max_examples=15).verdict is Verdict.PASS
+
+
+def test_node_without_the_package(tmp_path, monkeypatch):
+    """What to install, or how to skip."""
+    if shutil.which("node") is None:
+        pytest.skip("needs node")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("NODE_PATH", raising=False)
+    source = load_source(write(tmp_path / "net"))
+
+    with pytest.raises(SourceError, match="npm install @tensorflow/tfjs"):
+        source.run({"data": np.zeros((1, 4), "float32")}, source.derived_signature())
+
+
+def test_no_node(tmp_path, monkeypatch):
+    """Likewise."""
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    source = load_source(write(tmp_path / "net"))
+
+    with pytest.raises(SourceError, match="which needs node"):
+        source.run({"data": np.zeros((1, 4), "float32")}, source.derived_signature())
+
+
+def test_damaged(tmp_path):
+    """Weights elsewhere, weights missing, another format, no JSON."""
+    with pytest.raises(SourceError, match="lie outside its folder"):
+        load_source(write(tmp_path / "net", "../weights.bin"))
+    with pytest.raises(SourceError, match=r"lacks its weights: 'shard\.bin'"):
+        load_source(write(tmp_path / "net", "shard.bin"))
+    path = tmp_path / "net" / "model.json"
+    path.write_text('{"modelTopology": {"keras_version": "2"}, "weightsManifest": []}')
+    with pytest.raises(SourceError, match="is a layers model"):
+        load_source(path)
+    path.write_text('{"modelTopology": {')
+    with pytest.raises(SourceError, match="is damaged"):
+        load_source(path)
