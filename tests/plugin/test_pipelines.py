@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from textwrap import dedent
 
+from pytest_onnxprep.compare.replay import load_feeds
+
 PARTS = """
 class Backbone(nn.Module):
     def __init__(self):
@@ -120,6 +122,9 @@ def test_a_wrong_split_is_told_from_a_wrong_conversion(story):
     assert outcome.verdict("parity") == "fail"
     assert "the pipeline is not its reference: in their own frameworks the parts differ as well" in outcome.text
     assert "parts against reference" in outcome.text
+    (kept,) = (story.path / ".onnxprep" / "replay").glob("*/feeds.npz")
+    assert f"its inputs are {kept.relative_to(story.path)}" in outcome.text
+    assert load_feeds(kept)["image"].shape[1] == 3
 
 
 def test_values_outside_a_declared_joint_fail_the_export(story):
