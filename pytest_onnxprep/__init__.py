@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pytest_onnxprep.api import measure_latency as measure_latency
     from pytest_onnxprep.artifacts.metadata import write_metadata as write_metadata
     from pytest_onnxprep.artifacts.onnx_model import OnnxModel as OnnxModel
+    from pytest_onnxprep.errors import AccuracyBudgetMissed as AccuracyBudgetMissed
     from pytest_onnxprep.errors import ContractViolation as ContractViolation
     from pytest_onnxprep.errors import ExportFailed as ExportFailed
     from pytest_onnxprep.errors import Finding as Finding
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pytest_onnxprep.errors import ParityError as ParityError
     from pytest_onnxprep.errors import SizeBudgetExceeded as SizeBudgetExceeded
     from pytest_onnxprep.errors import SpecError as SpecError
+    from pytest_onnxprep.marks import accuracy_budget as accuracy_budget
     from pytest_onnxprep.marks import latency_budget as latency_budget
     from pytest_onnxprep.marks import onnx_export as onnx_export
     from pytest_onnxprep.marks import parity as parity
@@ -39,6 +41,7 @@ _WHERE = {
     "Signature": "spec.signature",
     "TensorSpec": "spec.tensor",
     "Tolerance": "spec.tolerance",
+    "accuracy_budget": "marks",
     "latency_budget": "marks",
     "onnx_export": "marks",
     "parity": "marks",
@@ -47,6 +50,7 @@ _WHERE = {
     "assert_parity": "api",
     "measure_latency": "api",
     "write_metadata": "artifacts.metadata",
+    "AccuracyBudgetMissed": "errors",
     "ContractViolation": "errors",
     "ExportFailed": "errors",
     "Finding": "errors",

@@ -67,6 +67,10 @@ class SizeBudgetExceeded(Finding):
     """The file, its weights or its graph are larger than budgeted."""
 
 
+class AccuracyBudgetMissed(Finding):
+    """The ONNX model is not good enough at its task, or too much worse than the framework's."""
+
+
 class Inconclusive(Finding):
     """A check could not tell, under ``--onnxprep-on-inconclusive=fail``."""
 
@@ -90,6 +94,7 @@ def own_frames_hidden(function: Callable[P, R]) -> Callable[P, R]:
 
 
 __all__ = [
+    "AccuracyBudgetMissed",
     "CacheError",
     "ContractViolation",
     "ExportFailed",

@@ -13,6 +13,7 @@ from typing import Any, ParamSpec
 
 import pytest
 
+from pytest_onnxprep.spec.accuracy_request import read_accuracy
 from pytest_onnxprep.spec.check_requests import read_latency, read_parity, read_size
 from pytest_onnxprep.spec.export_request import read_export
 
@@ -156,6 +157,21 @@ def size_budget(mb: float | None = None, weights_mb: float | None = None, nodes:
     """
 
 
+@_mark
+def accuracy_budget(
+    metric: Any = "top1", minimum: float | None = None, dataset: Any = None, max_drop: float | None = None
+) -> None:
+    """Hold the ONNX model to a score at its task, and to how much worse than the framework's it may be.
+
+    Args:
+        metric: ``top1``, ``top5``, ``f1``, ``mae``, ``mse``, ``rmse`` of the first output, or
+            ``f(outputs, labels) -> float``, of which more is better.
+        minimum: the least score that is good enough; of an error (``mae``, ``mse``, ``rmse``) the largest.
+        dataset: a zero-argument factory of ``(feeds, labels)`` pairs, or an ``.npz`` file with ``labels``.
+        max_drop: how much worse than the framework's own score it may be, in units of the metric.
+    """
+
+
 @dataclass(frozen=True)
 class Check:
     """One row of `CHECKS`.
@@ -177,4 +193,5 @@ CHECKS: dict[str, Check] = {
     "parity": Check("parity", read_parity, "pytest_onnxprep.checks.parity"),
     "latency": Check("latency_budget", read_latency, "pytest_onnxprep.checks.latency"),
     "size": Check("size_budget", read_size, "pytest_onnxprep.checks.size"),
+    "accuracy": Check("accuracy_budget", read_accuracy, "pytest_onnxprep.checks.accuracy"),
 }

@@ -22,6 +22,7 @@ class Case:
         samples: the user's own feeds, by name.
         replay_folder: where a failing parity check leaves its replay.
         title: the test, for that replay.
+        base: folder that relative paths are taken from, before the working directory.
         extras: what a check leaves behind for the plugin (the latency samples).
     """
 
@@ -33,4 +34,5 @@ class Case:
     samples: dict[str, Any] = field(default_factory=dict)
     replay_folder: Path | None = None
     title: str = ""
+    base: Path | None = None
     extras: dict[str, Any] = field(default_factory=dict)

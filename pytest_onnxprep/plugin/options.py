@@ -38,6 +38,8 @@ MARKERS = (
     "latency_budget(p50_ms, p90_ms, p95_ms, p99_ms, mean_ms, *, at, threads=1, provider, max_time_s): "
     "hold the latency of the ONNX model to a budget (pytest-onnxprep)",
     "size_budget(mb, weights_mb, nodes): hold the size of the ONNX file to a budget (pytest-onnxprep)",
+    "accuracy_budget(metric='top1', minimum, dataset, max_drop): "
+    "hold the ONNX model to a score at its task, and to the framework's (pytest-onnxprep)",
 )
 
 

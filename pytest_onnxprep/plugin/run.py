@@ -86,6 +86,7 @@ def _check(item: CheckItem) -> CheckResult:
         samples=prepared.samples,
         replay_folder=engine.replays / _slug(item.nodeid),
         title=item.nodeid,
+        base=item.path.parent,
     )
     if unmeasured:
         latency.run_once(case)
