@@ -76,7 +76,8 @@ def _of_code(function: Callable[..., Any]) -> str | None:
         if kind is not None:
             found.add(kind)
             continue
-        code = getattr(inspect.unwrap(value) if callable(value) else value, "__code__", None)
+        value = inspect.unwrap(value) if callable(value) else value  # a cached function has neither globals nor closure
+        code = getattr(value, "__code__", None)
         if code is None:
             continue
         loaded = names_of(code)[0]

@@ -52,6 +52,8 @@ MARKERS = (
     "hold loading the ONNX model and its first run to a budget (pytest-onnxprep)",
     "throughput_budget(min_per_s, *, at, threads=1, provider, batch, sweep=True, max_time_s=30): "
     "demand a number of items per second (pytest-onnxprep)",
+    "accuracy_budget(metric='top1', minimum, dataset, max_drop): "
+    "hold the ONNX model to a score at its task, and to the framework's (pytest-onnxprep)",
 )
 
 #: Marks that no user writes.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
+
+from pytest_onnxprep.plugin.infer import infer_framework
 
 
 def test_a_wrong_guess_of_the_exporter_is_put_right(story: Any) -> None:
@@ -90,3 +93,18 @@ def test_a_model_that_refuses_made_up_inputs_is_traced_with_a_sample(story: Any)
     )
 
     assert outcome.verdict("export") == "pass"
+
+
+def test_a_cached_helper_is_looked_into() -> None:
+    """What `functools.cache` wraps has no globals of its own; the guess follows the function inside."""
+
+    @functools.cache
+    def helper() -> Any:
+        import torch
+
+        return torch.nn.Linear(1, 1)
+
+    def build() -> Any:
+        return helper()
+
+    assert infer_framework(build) == "torch"
