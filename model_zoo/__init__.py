@@ -17,6 +17,13 @@ from typing import Any
 
 from model_zoo.jax_models import build_attention, build_eqx_gru, build_nnx_cnn
 from model_zoo.keras_models import build_bilstm, build_cnn, build_two_tower
+from model_zoo.model_files import (
+    build_program_file,
+    build_saved_model,
+    build_script_file,
+    build_tflite_cnn,
+    build_tflite_cnn_int8,
+)
 from model_zoo.tf_functions import build_power_iteration
 from model_zoo.torch_text import build_lstm_tagger
 from model_zoo.torch_vision import build_mobilenet_v2, build_resnet18, build_unet, build_vit
@@ -32,7 +39,7 @@ class ZooModel:
     name: str
     task: str
     framework: str
-    """The suite folder it is tested in: `torch`, `keras`, `tensorflow`, `jax` or `transformers`."""
+    """The suite folder it is tested in: `torch`, `keras`, `tensorflow`, `tflite`, `jax` or `transformers`."""
     licence: str
     """SPDX identifier of the code that defines the architecture."""
     source_paper: str
@@ -66,6 +73,23 @@ MODELS: dict[str, ZooModel] = {
             build_power_iteration,
             "von Mises and Pollaczek-Geiringer 1929, ZAMM 9; Miyato et al. 2018, arXiv:1802.05957",
         ),
+        _model(
+            "two_tower_saved",
+            "retrieval",
+            "tensorflow",
+            build_saved_model,
+            "Huang et al. 2013, CIKM; Yi et al. 2019, RecSys",
+        ),
+        _model("tflite_cnn", "image-classification", "tflite", build_tflite_cnn, "Simonyan and Zisserman 2014"),
+        _model(
+            "tflite_cnn_int8",
+            "image-classification",
+            "tflite",
+            build_tflite_cnn_int8,
+            "Jacob et al. 2017, arXiv:1712.05877",
+        ),
+        _model("script_file", "image-classification", "torch", build_script_file, "Sandler et al. 2018"),
+        _model("program_file", "image-classification", "torch", build_program_file, "He et al. 2015"),
         _model("attention", "sequence-modelling", "jax", build_attention, "Vaswani et al. 2017, arXiv:1706.03762"),
         _model(
             "nnx_cnn", "image-classification", "jax", build_nnx_cnn, "LeCun et al. 1998, Proceedings of the IEEE 86(11)"

@@ -1,8 +1,11 @@
-"""TensorFlow operators that tf2onnx 1.17 has no translation of, as handlers of its own kind."""
+"""What tf2onnx 1.17 does not take of TensorFlow: operators, as handlers of its own kind, and functions for XLA."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
@@ -24,3 +27,17 @@ def _erfc(context: Any, node: Any, name: str, _: Any) -> Any:
     return context.make_node(
         "Sub", [one.output[0], inner.output[0]], outputs=[output], name=name, shapes=[shape], dtypes=[dtype]
     )
+
+
+@contextmanager
+def without_xla() -> Iterator[None]:
+    """Trace what Keras compiles with XLA (grouped convolutions) as plain functions: the others are never inlined."""
+    import tensorflow as tf
+
+    original = tf.function
+
+    def plain(func: Any = None, **options: Any) -> Any:
+        return original(func, **{**options, "jit_compile": None})
+
+    with mock.patch.object(tf, "function", plain):
+        yield

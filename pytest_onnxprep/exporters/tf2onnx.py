@@ -15,7 +15,7 @@ from pytest_onnxprep.errors import SourceError
 from pytest_onnxprep.exporters import tf2onnx_tfjs, tf2onnx_tflite
 from pytest_onnxprep.exporters.job import EXTERNAL_DATA_BYTES, ExportJob
 from pytest_onnxprep.exporters.onnx_names import rename
-from pytest_onnxprep.exporters.tensorflow_handlers import handlers
+from pytest_onnxprep.exporters.tensorflow_handlers import handlers, without_xla
 from pytest_onnxprep.sources.keras_model import KerasSource
 from pytest_onnxprep.sources.tensorflow_function import TfFunctionSource
 
@@ -56,7 +56,8 @@ def export(job: ExportJob) -> None:
 
     # autograph=False: the user's own tf.functions convert themselves, and ours has nothing to convert.
     function = tf.function(flat, input_signature=declared, autograph=False)
-    frozen = _Frozen(function.get_concrete_function(), len(declared))
+    with without_xla():
+        frozen = _Frozen(function.get_concrete_function(), len(declared))
     model, _ = tf2onnx.convert.from_function(frozen, input_signature=declared, opset=job.variant.opset, **options)
     _restore_names(model.graph, model.graph.input, dict(zip(_node_names(names), names, strict=True)))
     _restore_names(model.graph, model.graph.output, {name: name for name in job.output_names})

@@ -64,7 +64,8 @@ def _of_code(function: Callable[..., Any]) -> str | None:
         if kind is not None:
             found.add(kind)
             continue
-        code = getattr(inspect.unwrap(value) if callable(value) else value, "__code__", None)
+        value = inspect.unwrap(value) if callable(value) else value  # functools.cache has no globals of its own
+        code = getattr(value, "__code__", None)
         if code is None:
             continue
         loaded = names_of(code)[0]

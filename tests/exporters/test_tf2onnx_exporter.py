@@ -172,6 +172,18 @@ def test_exact_gelu_is_translated(export):
         np.testing.assert_allclose(value, expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("exporter", ["tf2onnx", "keras"])
+def test_grouped_convolutions(export, exporter):
+    """Keras compiles them with XLA, as functions that tf2onnx cannot enter."""
+    net = keras.Sequential([layers.Input((6, 6, 4)), layers.Conv2D(8, 3, groups=2), layers.Conv2D(8, 3, groups=8)])
+    model = export(net, exporter)
+    feeds = {"input_layer": np.random.default_rng(0).normal(size=(2, 6, 6, 4)).astype("float32")}
+
+    assert model.operators["Conv"] == 2
+    (value,), (expected,) = model.run(feeds).values(), model.reference(feeds).values()
+    np.testing.assert_allclose(value, expected, atol=1e-5)
+
+
 def test_operators_left_over_are_named(export):
     """tf2onnx leaves what it does not know in the graph and returns; its own words are attached."""
     net = keras.Sequential([layers.Input((4, 4)), layers.Lambda(lambda x: tf.linalg.svd(x, compute_uv=False))])
