@@ -10,6 +10,9 @@ from unittest import mock
 import numpy as np
 
 
+_XLA_MARKS = ("_XlaMustCompile", "_XlaCompile", "_XlaScope", "_noinline")
+
+
 def handlers() -> dict[str, tuple[Any, list[Any]]]:
     """For ``custom_op_handlers``."""
     return {"Erfc": (_erfc, [])}
@@ -31,13 +34,21 @@ def _erfc(context: Any, node: Any, name: str, _: Any) -> Any:
 
 @contextmanager
 def without_xla() -> Iterator[None]:
-    """Trace what Keras compiles with XLA (grouped convolutions) as plain functions: the others are never inlined."""
-    import tensorflow as tf
+    """Take the marks for XLA off a graph before tf2onnx inlines its functions: marked ones never are.
 
-    original = tf.function
+    Keras compiles grouped convolutions so, and a SavedModel keeps the marks.
+    """
+    from tf2onnx import tf_loader
 
-    def plain(func: Any = None, **options: Any) -> Any:
-        return original(func, **{**options, "jit_compile": None})
+    original = tf_loader.tf_optimize
 
-    with mock.patch.object(tf, "function", plain):
+    def unmarked(inputs: Any, outputs: Any, graph: Any) -> Any:
+        bodies = [graph.node, *(function.node_def for function in graph.library.function)]
+        for mark in _XLA_MARKS:
+            for holder in [*(node for body in bodies for node in body), *graph.library.function]:
+                if mark in holder.attr:
+                    del holder.attr[mark]
+        return original(inputs, outputs, graph)
+
+    with mock.patch.object(tf_loader, "tf_optimize", unmarked):
         yield

@@ -56,9 +56,9 @@ def export(job: ExportJob) -> None:
 
     # autograph=False: the user's own tf.functions convert themselves, and ours has nothing to convert.
     function = tf.function(flat, input_signature=declared, autograph=False)
+    frozen = _Frozen(function.get_concrete_function(), len(declared))
     with without_xla():
-        frozen = _Frozen(function.get_concrete_function(), len(declared))
-    model, _ = tf2onnx.convert.from_function(frozen, input_signature=declared, opset=job.variant.opset, **options)
+        model, _ = tf2onnx.convert.from_function(frozen, input_signature=declared, opset=job.variant.opset, **options)
     _restore_names(model.graph, model.graph.input, dict(zip(_node_names(names), names, strict=True)))
     _restore_names(model.graph, model.graph.output, {name: name for name in job.output_names})
     _save(model, job.path)

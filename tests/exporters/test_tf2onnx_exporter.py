@@ -172,12 +172,17 @@ def test_exact_gelu_is_translated(export):
         np.testing.assert_allclose(value, expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("exporter", ["tf2onnx", "keras"])
-def test_grouped_convolutions(export, exporter):
-    """Keras compiles them with XLA, as functions that tf2onnx cannot enter."""
+@pytest.mark.parametrize("kind", ["tf2onnx", "keras", "saved"])
+def test_grouped_convolutions(export, tmp_path, kind):
+    """Keras compiles them with XLA, as functions that tf2onnx does not inline by itself."""
     net = keras.Sequential([layers.Input((6, 6, 4)), layers.Conv2D(8, 3, groups=2), layers.Conv2D(8, 3, groups=8)])
-    model = export(net, exporter)
-    feeds = {"input_layer": np.random.default_rng(0).normal(size=(2, 6, 6, 4)).astype("float32")}
+    if kind == "saved":
+        net.export(tmp_path / "saved", verbose=False)
+        model = export(str(tmp_path / "saved"))
+    else:
+        model = export(net, kind)
+    (name,) = model.signature.inputs
+    feeds = {name: np.random.default_rng(0).normal(size=(2, 6, 6, 4)).astype("float32")}
 
     assert model.operators["Conv"] == 2
     (value,), (expected,) = model.run(feeds).values(), model.reference(feeds).values()
