@@ -9,7 +9,6 @@ from unittest import mock
 
 import numpy as np
 
-
 _XLA_MARKS = ("_XlaMustCompile", "_XlaCompile", "_XlaScope", "_noinline")
 
 
