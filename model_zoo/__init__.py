@@ -29,6 +29,13 @@ from model_zoo.keras_edge import (
     build_road_segmenter,
 )
 from model_zoo.keras_models import build_bilstm, build_cnn, build_two_tower
+from model_zoo.model_files import (
+    build_program_file,
+    build_saved_model,
+    build_script_file,
+    build_tflite_cnn,
+    build_tflite_cnn_int8,
+)
 from model_zoo.tf_functions import (
     build_image_preprocessing,
     build_kalman,
@@ -75,7 +82,7 @@ class ZooModel:
     name: str
     task: str
     framework: str
-    """The suite folder it is tested in: `torch`, `keras`, `tensorflow`, `jax` or `transformers`."""
+    """The suite folder it is tested in: `torch`, `keras`, `tensorflow`, `tflite`, `jax` or `transformers`."""
     licence: str
     """SPDX identifier of the code that defines the architecture."""
     source_paper: str
@@ -188,6 +195,23 @@ MODELS: dict[str, ZooModel] = {
             build_orthogonaliser,
             "Bjorck and Bowie 1971, SIAM J. Num. Anal. 8; Bernstein and Newhouse 2024, arXiv:2409.20325",
         ),
+        _model(
+            "two_tower_saved",
+            "retrieval",
+            "tensorflow",
+            build_saved_model,
+            "Huang et al. 2013, CIKM; Yi et al. 2019, RecSys",
+        ),
+        _model("tflite_cnn", "image-classification", "tflite", build_tflite_cnn, "Simonyan and Zisserman 2014"),
+        _model(
+            "tflite_cnn_int8",
+            "image-classification",
+            "tflite",
+            build_tflite_cnn_int8,
+            "Jacob et al. 2017, arXiv:1712.05877",
+        ),
+        _model("script_file", "image-classification", "torch", build_script_file, "Sandler et al. 2018"),
+        _model("program_file", "image-classification", "torch", build_program_file, "He et al. 2015"),
         _model("attention", "sequence-modelling", "jax", build_attention, "Vaswani et al. 2017, arXiv:1706.03762"),
         _model(
             "nnx_cnn", "image-classification", "jax", build_nnx_cnn, "LeCun et al. 1998, Proceedings of the IEEE 86(11)"

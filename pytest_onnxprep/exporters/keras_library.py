@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
+from collections.abc import Iterator
 from typing import Any, cast
 from unittest import mock
 
 from pytest_onnxprep.errors import ExporterError
 from pytest_onnxprep.exporters.job import ExportJob
 from pytest_onnxprep.exporters.onnx_names import rename_ends
-from pytest_onnxprep.exporters.tensorflow_handlers import handlers
+from pytest_onnxprep.exporters.tensorflow_handlers import handlers, without_xla
 from pytest_onnxprep.sources.keras_model import KerasSource
 
 #: What Keras calls ends here on each backend.
@@ -70,16 +71,19 @@ def export(job: ExportJob) -> None:
         onnx.save(proto, str(job.path))
 
 
-def _translating_more() -> Any:
+@contextlib.contextmanager
+def _translating_more() -> Iterator[None]:
     """On TensorFlow, let Keras call tf2onnx with our translations."""
     import keras
 
     if keras.backend.backend() != "tensorflow":
-        return contextlib.nullcontext()
+        yield
+        return
     import tf2onnx
 
     convert = functools.partial(tf2onnx.convert.from_function, custom_op_handlers=handlers())
-    return mock.patch.object(tf2onnx.convert, "from_function", convert)
+    with mock.patch.object(tf2onnx.convert, "from_function", convert), without_xla():
+        yield
 
 
 def _output_places(flat: list[Any], named: list[tuple[str, Any]]) -> list[tuple[str, int]]:

@@ -1,10 +1,15 @@
-"""TensorFlow operators that tf2onnx 1.17 has no translation of, as handlers of its own kind."""
+"""What tf2onnx 1.17 does not take of TensorFlow: operators, as handlers of its own kind, and functions for XLA."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+from unittest import mock
 
 import numpy as np
+
+_XLA_MARKS = ("_XlaMustCompile", "_XlaCompile", "_XlaScope", "_noinline")
 
 
 def handlers() -> dict[str, tuple[Any, list[Any]]]:
@@ -24,3 +29,25 @@ def _erfc(context: Any, node: Any, name: str, _: Any) -> Any:
     return context.make_node(
         "Sub", [one.output[0], inner.output[0]], outputs=[output], name=name, shapes=[shape], dtypes=[dtype]
     )
+
+
+@contextmanager
+def without_xla() -> Iterator[None]:
+    """Take the marks for XLA off a graph before tf2onnx inlines its functions: marked ones never are.
+
+    Keras compiles grouped convolutions so, and a SavedModel keeps the marks.
+    """
+    from tf2onnx import tf_loader
+
+    original = tf_loader.tf_optimize
+
+    def unmarked(inputs: Any, outputs: Any, graph: Any) -> Any:
+        bodies = [graph.node, *(function.node_def for function in graph.library.function)]
+        for mark in _XLA_MARKS:
+            for holder in [*(node for body in bodies for node in body), *graph.library.function]:
+                if mark in holder.attr:
+                    del holder.attr[mark]
+        return original(inputs, outputs, graph)
+
+    with mock.patch.object(tf_loader, "tf_optimize", unmarked):
+        yield

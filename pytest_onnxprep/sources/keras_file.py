@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 import zipfile
@@ -35,9 +36,19 @@ def read(path: Path) -> Any:
     if weights_only:
         raise SourceError(_needs_model(path))
     try:
-        return keras.models.load_model(path, compile=False)
+        return keras.models.load_model(path, compile=False, custom_objects=_of_applications())
     except Exception as error:
         raise SourceError(_told(path, error)) from error
+
+
+def _of_applications() -> dict[str, Any]:
+    """Layers of Keras's own applications that it does not find by name in a file of theirs."""
+    found: dict[str, Any] = {}
+    with contextlib.suppress(ImportError, AttributeError):
+        from keras.src.applications import convnext
+
+        found = {name: getattr(convnext, name) for name in ("LayerScale", "StochasticDepth")}
+    return found
 
 
 def _told(path: Path, error: Exception) -> str:

@@ -172,6 +172,23 @@ def test_exact_gelu_is_translated(export):
         np.testing.assert_allclose(value, expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["tf2onnx", "keras", "saved"])
+def test_grouped_convolutions(export, tmp_path, kind):
+    """Keras compiles them with XLA, as functions that tf2onnx does not inline by itself."""
+    net = keras.Sequential([layers.Input((6, 6, 4)), layers.Conv2D(8, 3, groups=2), layers.Conv2D(8, 3, groups=8)])
+    if kind == "saved":
+        net.export(tmp_path / "saved", verbose=False)
+        model = export(str(tmp_path / "saved"))
+    else:
+        model = export(net, kind)
+    (name,) = model.signature.inputs
+    feeds = {name: np.random.default_rng(0).normal(size=(2, 6, 6, 4)).astype("float32")}
+
+    assert model.operators["Conv"] == 2
+    (value,), (expected,) = model.run(feeds).values(), model.reference(feeds).values()
+    np.testing.assert_allclose(value, expected, atol=1e-5)
+
+
 def test_operators_left_over_are_named(export):
     """tf2onnx leaves what it does not know in the graph and returns; its own words are attached."""
     net = keras.Sequential([layers.Input((4, 4)), layers.Lambda(lambda x: tf.linalg.svd(x, compute_uv=False))])

@@ -31,10 +31,10 @@ def test_a_wrong_guess_of_the_exporter_is_put_right(story: Any) -> None:
 
 
 def test_an_exporter_the_user_named_is_not_replaced(story: Any) -> None:
-    """`exporter="dynamo"` for TorchScript is refused with the way out."""
+    """`exporter="dynamo"` for a module with a TorchScript part is refused with the way out."""
     outcome = story(
         """
-        @onnx_export(lambda: torch.jit.script(nn.Linear(4, 3).eval()), inputs=X, exporter="dynamo")
+        @onnx_export(lambda: nn.Sequential(torch.jit.script(nn.Linear(4, 3).eval())), inputs=X, exporter="dynamo")
         def test_x(onnx_model):
             pass
         """
@@ -108,3 +108,25 @@ def test_a_cached_helper_is_looked_into() -> None:
         return helper()
 
     assert infer_framework(build) == "torch"
+
+
+def test_a_cached_factory_is_a_factory(story: Any) -> None:
+    """What ``functools.cache`` makes of a function has no globals, and is looked through."""
+    outcome = story(
+        """
+        import functools
+
+        @functools.cache
+        def make():
+            return nn.Linear(4, 3).eval()
+
+        def build():
+            return make()
+
+        @onnx_export(build, inputs=X)
+        def test_x(onnx_model):
+            pass
+        """
+    )
+
+    assert outcome.counts() == {"pass": 1}

@@ -1,0 +1,122 @@
+"""Models of the zoo as files: what a colleague, a server or a device hands over. Each factory returns a path.
+
+The files are written once per process, below a folder that goes with it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import shutil
+import tempfile
+import warnings
+from functools import cache
+from pathlib import Path
+
+from model_zoo.keras_models import build_cnn, build_two_tower
+from model_zoo.torch_vision import build_mobilenet_v2, build_resnet18
+
+
+@cache
+def _folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="onnxprep-zoo-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def build_tflite_cnn() -> Path:
+    """Convert the Keras CNN to TFLite.
+
+    `image float32[batch, 32, 32, 3]` to `scores float32[batch, 10]`.
+
+    Returns:
+        A `.tflite` file.
+    """
+    return _tflite("cnn.tflite", quantised=False)
+
+
+def build_tflite_cnn_int8() -> Path:
+    """Convert the Keras CNN to TFLite in integers throughout (Jacob et al. 2017, arXiv:1712.05877).
+
+    `image int8[batch, 32, 32, 3]` to `scores int8[batch, 10]`.
+
+    Returns:
+        A `.tflite` file.
+    """
+    return _tflite("cnn_int8.tflite", quantised=True)
+
+
+@cache
+def _tflite(name: str, *, quantised: bool) -> Path:
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+    image = keras.Input((32, 32, 3), name="image")
+    model = keras.Model({"image": image}, {"scores": build_cnn()(image)})
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    if quantised:
+        rng = np.random.default_rng(1712)
+        pictures = [[rng.uniform(-3, 3, (1, 32, 32, 3)).astype("float32")] for _ in range(16)]
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: iter(pictures)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = converter.inference_output_type = tf.int8
+    path = _folder() / name
+    path.write_bytes(converter.convert())
+    return path
+
+
+@cache
+def build_script_file() -> Path:
+    """Script MobileNetV2 and save it as TorchScript.
+
+    Returns:
+        A `.pt` file.
+    """
+    import torch
+
+    path = _folder() / "mobilenet_v2.pt"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that torch.jit is deprecated is known; its files are around
+        torch.jit.save(torch.jit.script(build_mobilenet_v2()), str(path))
+    return path
+
+
+@cache
+def build_program_file() -> Path:
+    """Export ResNet-18 with torch.export, for batches of 1 to 8 pictures of 64x64.
+
+    Returns:
+        A `.pt2` file.
+    """
+    import torch
+
+    path = _folder() / "resnet18.pt2"
+    batch = torch.export.Dim("batch", min=1, max=8)
+    example = (torch.zeros(2, 3, 64, 64),)
+    torch.export.save(torch.export.export(build_resnet18(), example, dynamic_shapes=({0: batch},)), str(path))
+    return path
+
+
+@cache
+def build_saved_model() -> str:
+    """Save the two towers as a SavedModel with signatures `serving_default` and `score`.
+
+    Returns:
+        `folder#score`: the folder and the signature that is meant.
+    """
+    import tensorflow as tf
+
+    model = build_two_tower()
+    specs = {tensor.name: tf.TensorSpec(tensor.shape, tensor.dtype, name=tensor.name) for tensor in model.inputs}
+
+    @tf.function(input_signature=[specs], autograph=False)
+    def score(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        outputs = model(inputs, training=False)
+        return outputs if isinstance(outputs, dict) else {"score": outputs}
+
+    holder = tf.Module()
+    holder.model, holder.score = model, score
+    path = _folder() / "two_tower"
+    tf.saved_model.save(holder, str(path), signatures={"serving_default": score, "score": score})
+    return f"{path}#score"
