@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pytest_onnxprep.artifacts.onnx_model import OnnxModel as OnnxModel
     from pytest_onnxprep.compose.advisor import advise_buckets as advise_buckets
     from pytest_onnxprep.compose.buckets import BucketedModel as BucketedModel
+    from pytest_onnxprep.errors import AccuracyBudgetMissed as AccuracyBudgetMissed
     from pytest_onnxprep.errors import ContractViolation as ContractViolation
     from pytest_onnxprep.errors import DoesNotFit as DoesNotFit
     from pytest_onnxprep.errors import ExportFailed as ExportFailed
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from pytest_onnxprep.errors import SpecError as SpecError
     from pytest_onnxprep.errors import StartupBudgetExceeded as StartupBudgetExceeded
     from pytest_onnxprep.errors import ThroughputTooLow as ThroughputTooLow
+    from pytest_onnxprep.marks import accuracy_budget as accuracy_budget
     from pytest_onnxprep.marks import fits as fits
     from pytest_onnxprep.marks import latency_budget as latency_budget
     from pytest_onnxprep.marks import memory_budget as memory_budget
@@ -61,6 +63,7 @@ _WHERE = {
     "TensorSpec": "spec.tensor",
     "Tolerance": "spec.tolerance",
     "fits": "marks",
+    "accuracy_budget": "marks",
     "latency_budget": "marks",
     "memory_budget": "marks",
     "onnx_export": "marks",
@@ -76,6 +79,7 @@ _WHERE = {
     "measure_latency": "api",
     "measure_memory": "api",
     "write_metadata": "artifacts.metadata",
+    "AccuracyBudgetMissed": "errors",
     "ContractViolation": "errors",
     "DoesNotFit": "errors",
     "ExportFailed": "errors",

@@ -91,6 +91,10 @@ class ThroughputTooLow(Finding):
     """Fewer items per second than demanded."""
 
 
+class AccuracyBudgetMissed(Finding):
+    """The ONNX model is not good enough at its task, or too much worse than the framework's."""
+
+
 class Inconclusive(Finding):
     """A check could not tell, under ``--onnxprep-on-inconclusive=fail``."""
 
@@ -114,6 +118,7 @@ def own_frames_hidden(function: Callable[P, R]) -> Callable[P, R]:
 
 
 __all__ = [
+    "AccuracyBudgetMissed",
     "BaselineError",
     "CacheError",
     "ContractViolation",

@@ -14,6 +14,7 @@ from typing import Any, ParamSpec
 
 import pytest
 
+from pytest_onnxprep.spec.accuracy_request import read_accuracy
 from pytest_onnxprep.spec.check_requests import read_latency, read_parity, read_size
 from pytest_onnxprep.spec.export_request import read_export
 from pytest_onnxprep.spec.fits_request import read_fits
@@ -275,6 +276,21 @@ def throughput_budget(
     """
 
 
+@_mark
+def accuracy_budget(
+    metric: Any = "top1", minimum: float | None = None, dataset: Any = None, max_drop: float | None = None
+) -> None:
+    """Hold the ONNX model to a score at its task, and to how much worse than the framework's it may be.
+
+    Args:
+        metric: ``top1``, ``top5``, ``f1``, ``mae``, ``mse``, ``rmse`` of the first output, or
+            ``f(outputs, labels) -> float``, of which more is better.
+        minimum: the least score that is good enough; of an error (``mae``, ``mse``, ``rmse``) the largest.
+        dataset: a zero-argument factory of ``(feeds, labels)`` pairs, or an ``.npz`` file with ``labels``.
+        max_drop: how much worse than the framework's own score it may be, in units of the metric.
+    """
+
+
 @dataclass(frozen=True)
 class Check:
     """One row of `CHECKS`.
@@ -301,4 +317,5 @@ CHECKS: dict[str, Check] = {
     "memory": Check("memory_budget", read_memory, "pytest_onnxprep.checks.memory"),
     "startup": Check("startup_budget", read_startup, "pytest_onnxprep.checks.startup"),
     "throughput": Check("throughput_budget", read_throughput, "pytest_onnxprep.checks.throughput"),
+    "accuracy": Check("accuracy_budget", read_accuracy, "pytest_onnxprep.checks.accuracy"),
 }

@@ -287,10 +287,14 @@ class Arbiter:
             return Ruling(False, Cause.ILL_CONDITIONED)
         return Ruling(True, Cause.UNEXPLAINED)
 
+    def in_double(self, feeds: Arrays) -> Arrays | None:
+        """The framework's outputs in float64; None where there are none, or time for them is over."""
+        double = self._double()
+        return self._timed(lambda: double(feeds)) if double is not None else None
+
     def _truth(self, feeds: Arrays, name: str) -> np.ndarray | None:
         """The framework's output in float64."""
-        double = self._double()
-        outputs = self._timed(lambda: double(feeds)) if double is not None else None
+        outputs = self.in_double(feeds)
         return None if outputs is None else outputs.get(name)
 
     def _double(self) -> Double | None:

@@ -26,6 +26,7 @@ class Case:
         work_folder: what checks leave for the user besides, ``.onnxprep`` below pytest's root.
         timed: whether times may be taken: not where other tests run at the same time.
         rivals: what latency can be compared with (`pytest_onnxprep.checks.rivals.Rivals`), where that is known.
+        base: folder that relative paths are taken from, before the working directory.
         extras: what a check leaves behind for the plugin (the latency samples).
     """
 
@@ -41,4 +42,5 @@ class Case:
     work_folder: Path | None = None
     timed: bool = True
     rivals: Any = None
+    base: Path | None = None
     extras: dict[str, Any] = field(default_factory=dict)

@@ -183,5 +183,13 @@ def _passed(run: ParityRun) -> CheckResult:
             f"{refused}{tried}",
             figures,
         )
+    empty = [name for name, count in progress.counts.items() if not count]
+    if empty:
+        return CheckResult(
+            Verdict.INCONCLUSIVE,
+            f"the framework found nothing in any of {progress.examples} examples, so {empty[0]!r} compares nothing; "
+            f"give inputs in which there is something to find (samples=, TensorSpec(values=)){refused}{tried}",
+            figures,
+        )
     summary = f"{progress.examples} examples agree{ill}, max |error| {progress.max_abs:.2g}{refused}{tried}"
     return CheckResult(Verdict.PASS, summary, figures)

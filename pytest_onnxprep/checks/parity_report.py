@@ -15,7 +15,7 @@ from pytest_onnxprep.checks.parity_run import Failure, ParityRun, base_figures, 
 from pytest_onnxprep.compare.conditioning import Cause
 from pytest_onnxprep.compare.elementwise import Difference
 from pytest_onnxprep.compare.metrics import sqnr_db
-from pytest_onnxprep.compare.replay import write_replay
+from pytest_onnxprep.compare.replay import write_feeds, write_replay
 from pytest_onnxprep.compare.tasks import TASK_METRICS
 from pytest_onnxprep.exporters.narrowing import breached, words
 from pytest_onnxprep.localise.result import Localisation
@@ -171,7 +171,7 @@ def _replay(run: ParityRun, failure: Failure) -> Path | str:
     if run.case.replay_folder is None:
         return "not written (no folder was given)"
     if run.model.parts:
-        return "not written: several files and Python between them; onnx_model.run(feeds) shows it again"
+        return _inputs_alone(failure, run.case.replay_folder)
     try:
         return write_replay(
             run.case.replay_folder,
@@ -184,6 +184,18 @@ def _replay(run: ParityRun, failure: Failure) -> Path | str:
         )
     except OSError as error:
         return f"could not be written to {run.case.replay_folder}: {error}"
+
+
+def _inputs_alone(failure: Failure, folder: Path) -> str:
+    """Of several files with Python between them there is no script, but the inputs can be kept."""
+    try:
+        path = write_feeds(folder, failure.feeds)
+    except OSError as error:
+        return f"could not be written to {folder}: {error}"
+    shown = _relative(path)
+    return (
+        f"none, there are several files; its inputs are {shown}: @onnx_export(..., samples={path.name!r}) beside a copy"
+    )
 
 
 def _tightest(worst: Difference) -> str:

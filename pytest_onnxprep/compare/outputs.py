@@ -52,11 +52,12 @@ class MetricMiss:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Every output of one example."""
+    """Every output of one example; ``counts`` is how many things each task metric had to compare."""
 
     differences: tuple[Difference, ...]
     metrics: Mapping[str, float]
     misses: tuple[MetricMiss, ...]
+    counts: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
@@ -80,7 +81,8 @@ def compare_outputs(expected: Mapping[str, np.ndarray], actual: Mapping[str, np.
     differences = []
     metrics: dict[str, float] = {}
     misses: list[MetricMiss] = []
-    covered = _judge_tasks(expected, actual, rule, metrics, misses)
+    counts: dict[str, int] = {}
+    covered = _judge_tasks(expected, actual, rule, metrics, misses, counts)
     minimums = {metric: value for metric, value in rule.minimums.items() if metric not in TASK_METRICS}
     for name, reference in expected.items():
         if rule.only is not None and name not in rule.only:
@@ -104,7 +106,7 @@ def compare_outputs(expected: Mapping[str, np.ndarray], actual: Mapping[str, np.
                 if not value >= minimum:  # NaN is a miss
                     misses.append(MetricMiss(name, metric, value, minimum))
         differences.append(difference)
-    return Comparison(tuple(differences), metrics, tuple(misses))
+    return Comparison(tuple(differences), metrics, tuple(misses), counts)
 
 
 def _judge_tasks(
@@ -113,6 +115,7 @@ def _judge_tasks(
     rule: Rule,
     metrics: dict[str, float],
     misses: list[MetricMiss],
+    counts: dict[str, int],
 ) -> set[str]:
     """Compute the task metrics asked for.
 
@@ -124,6 +127,7 @@ def _judge_tasks(
         if metric in TASK_METRICS:
             found = task_value(metric, expected, actual)
             metrics[metric] = min(found.value, metrics.get(metric, found.value))
+            counts[metric] = found.count
             covered |= set(found.covered) - rule.per_output.keys()
             if not found.value >= minimum:
                 misses.append(MetricMiss(found.output, metric, found.value, minimum))

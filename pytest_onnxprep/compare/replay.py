@@ -97,10 +97,7 @@ def write_replay(
         rule: tolerances.
         custom_ops: files of libraries of custom operators.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    ignore = folder.parent / ".gitignore"
-    if not ignore.exists():
-        ignore.write_text("# Created by pytest-onnxprep automatically.\n*\n", encoding="utf-8")
+    _ignored(folder.parent)
     made = Path(tempfile.mkdtemp(prefix=".replay-", dir=folder.parent))
     try:
         shutil.copyfile(files[0], made / "model.onnx")
@@ -124,6 +121,17 @@ def write_replay(
     return folder
 
 
+def write_feeds(folder: Path, feeds: Mapping[str, np.ndarray]) -> Path:
+    """Write the inputs alone, with what `load_feeds` needs to read them; an older replay there is replaced."""
+    _ignored(folder.parent)
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir()
+    names = {"feeds.npz": _save(folder / "feeds.npz", feeds)}
+    (folder / "case.json").write_text(json.dumps({"names": names}, indent=2), encoding="utf-8")
+    return folder / "feeds.npz"
+
+
 def load_feeds(path: Path) -> dict[str, np.ndarray]:
     """Read feeds from an ``.npz``; one of a replay folder gets its tensor names back from ``case.json``."""
     with np.load(path, allow_pickle=False) as file:
@@ -133,6 +141,14 @@ def load_feeds(path: Path) -> dict[str, np.ndarray]:
         names = json.loads(case.read_text(encoding="utf-8"))["names"].get(path.name, {})
         arrays = {names.get(key, key): array for key, array in arrays.items()}
     return arrays
+
+
+def _ignored(folder: Path) -> None:
+    """Make the folder of all replays, which is no part of the user's repository."""
+    folder.mkdir(parents=True, exist_ok=True)
+    ignore = folder / ".gitignore"
+    if not ignore.exists():
+        ignore.write_text("# Created by pytest-onnxprep automatically.\n*\n", encoding="utf-8")
 
 
 def _save(path: Path, arrays: Mapping[str, np.ndarray]) -> dict[str, str]:

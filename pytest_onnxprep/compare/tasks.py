@@ -29,11 +29,13 @@ class TaskValue:
         output: the output to name in a message.
         value: in 0..1.
         covered: the outputs it speaks for, which need not agree element by element.
+        count: how many detections or tokens the reference has: of none, nothing is said.
     """
 
     output: str
     value: float
     covered: tuple[str, ...]
+    count: int
 
 
 def task_value(metric: str, expected: Arrays, actual: Arrays) -> TaskValue:
@@ -50,14 +52,15 @@ def _iou(expected: Arrays, actual: Arrays) -> TaskValue:
     boxes, scores, labels = detections(expected)
     covered = tuple(name for name in (boxes, scores, labels) if name)
     if any(name not in actual or actual[name].ndim != expected[name].ndim for name in covered):
-        return TaskValue(boxes, 0.0, ())
+        return TaskValue(boxes, 0.0, (), int(np.prod(expected[boxes].shape[:-1])))
     one = _of_images(expected, boxes, scores, labels)
     other = _of_images(actual, boxes, scores, labels)
+    count = sum(len(image[0]) for image in one)
     if len(one) != len(other):
-        return TaskValue(boxes, 0.0, covered)
+        return TaskValue(boxes, 0.0, covered, count)
     found = [_paired(a, b) for a, b in zip(one, other, strict=True)]
     total = sum(max(len(a[0]), len(b[0])) for a, b in zip(one, other, strict=True))
-    return TaskValue(boxes, sum(found) / total if total else 1.0, covered)
+    return TaskValue(boxes, sum(found) / total if total else 1.0, covered, count)
 
 
 def detections(outputs: Arrays) -> tuple[str, str, str]:
@@ -131,11 +134,12 @@ def _tokens(expected: Arrays, actual: Arrays) -> TaskValue:
     names = tuple(name for name, array in expected.items() if array.dtype.kind in "iu" and array.ndim)
     if not names:
         raise SpecError(f"metrics: 'tokens' needs an output of integers; there are: {', '.join(expected)}")
-    worst = TaskValue(names[0], 1.0, names)
+    count = sum(expected[name].size for name in names)
+    worst = TaskValue(names[0], 1.0, names, count)
     for name in names:
         value = _alike(expected[name], actual[name]) if name in actual else 0.0
         if value < worst.value:
-            worst = TaskValue(name, value, names)
+            worst = TaskValue(name, value, names, count)
     return worst
 
 

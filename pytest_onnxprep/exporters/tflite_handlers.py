@@ -60,9 +60,12 @@ def _lstm(context: Any, node: Any, name: str, _: Any) -> Any:
         entry, forget, cell, out = gates
         return apply("Concat", [entry, out, forget, cell], attr={"axis": 0})
 
+    axes = context.make_const(f"{name}_axes", np.array([0], np.int64)).output[0]
+
     def stacked(value: str) -> str:
-        axes = context.make_const(f"{name}_axes", np.array([0], np.int64)).output[0] if context.opset >= 13 else ""
-        return apply("Unsqueeze", [value, axes]) if axes else apply("Unsqueeze", [value], attr={"axes": [0]})
+        if context.opset < 13:
+            return apply("Unsqueeze", [value], attr={"axes": [0]})
+        return apply("Unsqueeze", [value, axes])
 
     zeros = context.make_const(f"{name}_zeros", np.zeros(4 * hidden, np.float32)).output[0]
     bias = apply("Concat", [gathered(weights[8:12]), zeros], attr={"axis": 0})
@@ -74,7 +77,14 @@ def _lstm(context: Any, node: Any, name: str, _: Any) -> Any:
         output_count=3,
         op_name_scope=name,
     )  # [time, 1, batch, hidden]
-    perm = [0, 2, 1, 3] if time_major else [2, 0, 1, 3]
-    turned = apply("Transpose", [states.output[0]], attr={"perm": perm})
-    width = context.make_const(f"{name}_shape", np.array([0, 0, -1], np.int64)).output[0]
-    return context.make_node("Reshape", [turned, width], outputs=[output], name=name, shapes=[shape], dtypes=[dtype])
+    direction = context.make_const(f"{name}_direction", np.array([1], np.int64)).output[0]
+    squeezed = (
+        {"inputs": [states.output[0]], "attr": {"axes": [1]}}
+        if context.opset < 13
+        else {"inputs": [states.output[0], direction]}
+    )
+    given = {"outputs": [output], "name": name, "shapes": [shape], "dtypes": [dtype]}
+    if time_major:
+        return context.make_node("Squeeze", **squeezed, **given)
+    steps = context.make_node("Squeeze", **squeezed, op_name_scope=name).output[0]
+    return context.make_node("Transpose", [steps], attr={"perm": [1, 0, 2]}, **given)

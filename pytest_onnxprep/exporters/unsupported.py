@@ -6,6 +6,7 @@ operators are told at once and not one per attempt.
 
 from __future__ import annotations
 
+import os
 import re
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,6 +20,7 @@ from pytest_onnxprep.sources.trace import source_line
 from pytest_onnxprep.spec.verdict import CheckResult, Verdict
 
 _MOST = 12
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 #: `File "net.py", line 7` of torch.export and of scripted code, `net.py(7): forward` of the TorchScript tracer.
 _STACK = re.compile(r'File "([^"]+)", line (\d+)|^\s*(\S[^\n]*?)\((\d+)\): ', re.M)
 #: `model/Spectrum::spec` of a TorchScript scope: class and name of the module.
@@ -207,7 +209,7 @@ def _held(error: BaseException, *names: str) -> Mapping[str, Any]:
 
 def _plain_path(path: str) -> str:
     """A module's path without what our own wrapper, which calls the model ``model``, puts before it."""
-    return re.sub(r"^(L\['self'\]\.?)?(model\.?)?", "", path)
+    return re.sub(r"^(L\['self'\]\.?)?(model(\.|$))?", "", path)
 
 
 def _layer(path: str, kind: str) -> str:
@@ -217,5 +219,6 @@ def _layer(path: str, kind: str) -> str:
 def _line(stack: str, which: int) -> str:
     """The user's own line of a stack in text: the first or the last one."""
     places = [(match[1] or match[3], int(match[2] or match[4])) for match in _STACK.finditer(stack)]
-    own = [place for place in places if origin_of_path(place[0]) is Origin.USER and not place[0].startswith("<")]
+    nobodys = ("<", _PACKAGE)
+    own = [place for place in places if origin_of_path(place[0]) is Origin.USER and not place[0].startswith(nobodys)]
     return source_line(*own[which]) if own else ""

@@ -29,6 +29,30 @@ def nudged(feeds: Mapping[str, np.ndarray], signature: Signature) -> Iterator[di
         yield {name: _nudge(array, steps, rng, *_range(signature, name)) for name, array in feeds.items()}
 
 
+def shifted(feeds: Mapping[str, np.ndarray], signature: Signature) -> Iterator[dict[str, np.ndarray]]:
+    """Feeds moved by a rounding error of the largest element: that reaches zeros, too.
+
+    Args:
+        feeds: input name -> array; not changed.
+        signature: holds the declared ranges.
+    """
+    rng = np.random.default_rng(1)
+    if any(array.dtype.name in EPSILON and array.size for array in feeds.values()):
+        for steps in STEPS[::2]:
+            yield {name: _shift(array, steps, rng, *_range(signature, name)) for name, array in feeds.items()}
+
+
+def _shift(
+    array: np.ndarray, steps: int, rng: np.random.Generator, low: float | None, high: float | None
+) -> np.ndarray:
+    if array.dtype.name not in EPSILON or not array.size:
+        return array
+    finite = np.abs(array[np.isfinite(array)].astype(np.float64))
+    scale = max(1.0, float(finite.max())) if finite.size else 1.0
+    moved = array.astype(np.float64) + steps * EPSILON[array.dtype.name] * scale * rng.uniform(-1, 1, array.shape)
+    return np.asarray(np.clip(moved, low, high) if (low, high) != (None, None) else moved).astype(array.dtype)
+
+
 def _range(signature: Signature, name: str) -> tuple[float | None, float | None]:
     spec = signature.inputs[name]
     return spec.low, spec.high

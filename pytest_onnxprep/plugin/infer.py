@@ -15,7 +15,6 @@ from typing import Any
 
 from pytest_onnxprep.sources.code_names import names_of
 from pytest_onnxprep.sources.recognise import framework_of, framework_of_type
-from pytest_onnxprep.spec.composition import Pipeline, stage_of
 
 #: Top-level packages, most telling first: a Keras factory also mentions tensorflow, a Transformers one also torch.
 _PACKAGES = ("transformers", "keras", "tensorflow", "torch", "jax")
@@ -40,6 +39,8 @@ def infer_framework(source: Any) -> str | None:
 
 def _of_parts(source: Any) -> str | None:
     """The framework that all exported parts have in common."""
+    from pytest_onnxprep.spec.composition import Pipeline, stage_of
+
     parts = [stage_of(part) for part in (source.stages if isinstance(source, Pipeline) else source.members)]
     found = {infer_framework(part.source) for part in parts if part.export}
     (common, *others) = found

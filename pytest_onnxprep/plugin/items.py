@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import os
 import traceback
@@ -71,7 +72,7 @@ class CheckItem(pytest.Function):
 
     def iter_markers_with_node(self, name: str | None = None) -> Iterator[tuple[Any, pytest.Mark]]:
         """See `pytest.Item.iter_markers_with_node`; the other checks' marks are left out."""
-        others = _other_marks(self.cell)
+        others = _other_marks(self.cell.check)
         for node, mark in super().iter_markers_with_node(name):
             if mark.name not in others and (mark.name != "xfail" or expected_failures.concerns(mark, self.cell)):
                 yield node, mark
@@ -126,8 +127,9 @@ def request_model_fixture(collector: Any, obj: Any) -> None:
         pytest.mark.usefixtures("model")(function)
 
 
-def _other_marks(cell: Cell) -> set[str]:
-    return {check.mark for name, check in CHECKS.items() if name != cell.check}
+@functools.cache
+def _other_marks(check: str) -> frozenset[str]:
+    return frozenset(row.mark for name, row in CHECKS.items() if name != check)
 
 
 def _is_cell(item: Any) -> bool:
@@ -136,17 +138,11 @@ def _is_cell(item: Any) -> bool:
 
 
 def _check_item(function: pytest.Function) -> CheckItem:
-    # Rebuilt from the plain item's parts, as pytest-asyncio does: pytest has no hook for the class of an item.
-    item: CheckItem = CheckItem.from_parent(
-        function.parent,
-        name=function.name,
-        callspec=function.callspec,
-        fixtureinfo=function._fixtureinfo,
-        keywords={function.callspec.id: True},
-        originalname=function.originalname,
-    )
+    # pytest has no hook for the class of an item, and making another of the same parts takes as long as the first.
+    function.__class__ = CheckItem
+    item = cast(CheckItem, function)
     item.cell = cast(Cell, function.callspec.params[CELL])
-    others = _other_marks(item.cell)
+    others = _other_marks(item.cell.check)
     item.own_markers = [mark for mark in item.own_markers if mark.name not in others]
     # The body's model is handed over when the export is known to be good; other checks have no body.
     item.fixturenames = [name for name in item.fixturenames if name != "onnx_model"]

@@ -13,7 +13,6 @@ from pytest_onnxprep.marks import CHECKS
 from pytest_onnxprep.plugin.options import profiling, target_folders, target_option
 from pytest_onnxprep.spec.errors import SpecError
 from pytest_onnxprep.spec.fits_request import FitsRequest
-from pytest_onnxprep.spec.profile_request import ProfileRequest
 from pytest_onnxprep.spec.target import Target
 from pytest_onnxprep.spec.target_files import load_target, shipped_targets
 
@@ -42,6 +41,8 @@ def asked_for(config: pytest.Config, folder: Path, requests: Mapping[str, Any]) 
         label = "fits" if len(targets) == 1 else f"fits-{target.name}"
         yield "fits", label, replace(asked, at=at, target=target)
     if profiling(config):
+        from pytest_onnxprep.spec.profile_request import ProfileRequest
+
         request = ProfileRequest(latency.at[0], latency.threads, latency.provider) if latency else ProfileRequest()
         yield "profile", "profile", request
 

@@ -10,9 +10,6 @@ from typing import Any
 
 import pytest
 
-from pytest_onnxprep.spec.errors import SpecError
-from pytest_onnxprep.spec.target_files import load_target
-
 INCONCLUSIVE_MODES = ("pass", "skip", "fail")
 
 #: Profiles of ``--onnxprep-examples``: examples, and seconds after which no further random one is started.
@@ -55,6 +52,8 @@ MARKERS = (
     "hold loading the ONNX model and its first run to a budget (pytest-onnxprep)",
     "throughput_budget(min_per_s, *, at, threads=1, provider, batch, sweep=True, max_time_s=30): "
     "demand a number of items per second (pytest-onnxprep)",
+    "accuracy_budget(metric='top1', minimum, dataset, max_drop): "
+    "hold the ONNX model to a score at its task, and to the framework's (pytest-onnxprep)",
 )
 
 #: Marks that no user writes.
@@ -118,15 +117,23 @@ def check_options(config: pytest.Config) -> None:
     mode = option(config, "on-inconclusive")
     if mode not in INCONCLUSIVE_MODES:
         raise pytest.UsageError(f"--onnxprep-on-inconclusive={mode}: accepted are {', '.join(INCONCLUSIVE_MODES)}")
+    if target_option(config):
+        _check_targets(config)
+    examples = option(config, "examples")
+    if examples not in EFFORTS and (not examples.isdecimal() or int(examples) < 1):
+        accepted = f"{', '.join(EFFORTS)} or a whole number >= 1"
+        raise pytest.UsageError(f"--onnxprep-examples={examples}: {accepted} is accepted")
+
+
+def _check_targets(config: pytest.Config) -> None:
+    from pytest_onnxprep.spec.errors import SpecError
+    from pytest_onnxprep.spec.target_files import load_target
+
     for name in target_option(config):
         try:
             load_target(name, target_folders(config))
         except SpecError as error:
             raise pytest.UsageError(f"--onnxprep-target={option(config, 'target')}: {error}") from None
-    examples = option(config, "examples")
-    if examples not in EFFORTS and (not examples.isdecimal() or int(examples) < 1):
-        accepted = f"{', '.join(EFFORTS)} or a whole number >= 1"
-        raise pytest.UsageError(f"--onnxprep-examples={examples}: {accepted} is accepted")
 
 
 def effort(config: pytest.Config) -> tuple[int, float, bool]:

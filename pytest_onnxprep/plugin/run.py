@@ -95,6 +95,7 @@ def _check(item: CheckItem) -> CheckResult:
         work_folder=engine.replays.parent,
         timed=not os.environ.get("PYTEST_XDIST_WORKER"),
         rivals=rivals_of(item, engine, prepared) if cell.check == "latency" else None,
+        base=item.path.parent,
     )
     if unmeasured:
         latency.run_once(case)

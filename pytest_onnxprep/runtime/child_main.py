@@ -232,7 +232,7 @@ def _session(onnxruntime: Any, request: dict[str, Any]) -> Any:
     options.inter_op_num_threads = 1
     if request["threads"] is not None:
         options.intra_op_num_threads = request["threads"]
-    for library in request["custom_ops"]:
+    for library in request.get("custom_ops", ()):
         options.register_custom_ops_library(library)
     if request["profile"]:
         options.enable_profiling = True

@@ -45,8 +45,11 @@ class Span:
 
     @property
     def undisturbed_s(self) -> float:
-        """What it would have taken had the main thread never been made to wait."""
-        return max(self.wall_s - self.waited_s, 0.0)
+        """What it would have taken on a machine of its own, by its CPU time; waiting for a disk is not in it.
+
+        Not the wall time less the waiting for a CPU: the kernel books that late and not whole.
+        """
+        return min(self.cpu_s, self.wall_s)
 
     @property
     def cores_used(self) -> float:
@@ -55,8 +58,8 @@ class Span:
 
     @property
     def waited_share(self) -> float:
-        """Share of the time the main thread was kept waiting for a CPU."""
-        return self.waited_s / self.wall_s if self.wall_s > 0 else 0.0
+        """Share of the time the main thread was kept waiting for a CPU, 0..1; waiting is booked late, by the tick."""
+        return min(self.waited_s / self.wall_s, 1.0) if self.wall_s > 0 else 0.0
 
 
 @dataclass(frozen=True, slots=True)

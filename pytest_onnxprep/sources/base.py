@@ -123,6 +123,10 @@ class Source(ABC):
         """The model in float64, for its own rounding error; None where the framework offers no such thing."""
         return None
 
+    def answers_apart(self, feeds: Feeds, signature: Signature) -> Iterator[tuple[Arrays, Arrays]]:  # noqa: ARG002
+        """Pairs of answers that differ by rounding alone, where a source can round between its parts."""
+        yield from ()
+
     def held_weights(self) -> Iterator[tuple[str, np.ndarray]]:
         """Weights that lie on the CPU as they are, without a copy: name and array; none where there is no such view."""
         return iter(())

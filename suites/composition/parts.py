@@ -139,6 +139,8 @@ def build_detector() -> torch.nn.Module:
             self.stem = nn.Sequential(block(3, 16), block(16, 32), block(32, 32))
             self.deep = block(32, 64)
             self.heads = nn.ModuleList([nn.Conv2d(32, 7, 3, 1, 1), nn.Conv2d(64, 7, 3, 1, 1)])
+            for head in self.heads:  # as sure of itself as a trained one
+                nn.init.normal_(head.weight, 0.0, 0.15)
 
         def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
             first = self.stem(image)

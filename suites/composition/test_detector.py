@@ -14,7 +14,7 @@ def nms(boxes, scores):
     confidence, label = scores[0].max(-1), scores[0].argmax(-1)
     kept = []
     for index in np.argsort(-confidence, kind="stable"):
-        if confidence[index] < 0.6:
+        if confidence[index] <= 0.55:
             break
         if all(label[index] != label[other] or iou(boxes[0, index], boxes[0, other]) <= 0.5 for other in kept):
             kept.append(index)
@@ -40,6 +40,7 @@ def iou(a, b):
 def test_detector_with_nms_in_python(onnx_model):
     found = onnx_model.run({"image": np.linspace(0, 1, 3 * 96 * 96, dtype="float32").reshape(1, 3, 96, 96)})
     assert found["boxes"].shape == (len(found["scores"]), 4)
+    assert len(found["boxes"]) > 0
 
 
 @onnx_export(
@@ -68,7 +69,7 @@ def build_operator_nms():
     )
     def suppress(boxes, scores):
         confidence = tf.reduce_max(scores[0], axis=-1)
-        kept = tf.image.non_max_suppression(boxes[0], confidence, 300, iou_threshold=0.5, score_threshold=0.6)
+        kept = tf.image.non_max_suppression(boxes[0], confidence, 300, iou_threshold=0.5, score_threshold=0.55)
         return {"boxes": tf.gather(boxes[0], kept), "scores": tf.gather(confidence, kept)}
 
     return suppress

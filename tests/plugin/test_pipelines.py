@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from textwrap import dedent
 
+from pytest_onnxprep.compare.replay import load_feeds
+
 PARTS = """
 class Backbone(nn.Module):
     def __init__(self):
@@ -120,6 +122,9 @@ def test_a_wrong_split_is_told_from_a_wrong_conversion(story):
     assert outcome.verdict("parity") == "fail"
     assert "the pipeline is not its reference: in their own frameworks the parts differ as well" in outcome.text
     assert "parts against reference" in outcome.text
+    (kept,) = (story.path / ".onnxprep" / "replay").glob("*/feeds.npz")
+    assert f"its inputs are {kept.relative_to(story.path)}" in outcome.text
+    assert load_feeds(kept)["image"].shape[1] == 3
 
 
 def test_values_outside_a_declared_joint_fail_the_export(story):
@@ -423,6 +428,12 @@ def test_detections_are_compared_by_what_is_found(story):
             @onnx_export(detector(1.0), **FAST)
             @parity(metrics={"iou": 0.99})
             def test_moved(onnx_model): ...
+
+            def none(boxes, scores): return {"boxes": boxes[:0], "scores": scores[:0, 0]}
+
+            @onnx_export(Pipeline([lambda: Detector().eval(), Stage(none, export=False)]), **FAST)
+            @parity(metrics={"iou": 0.99})
+            def test_empty(onnx_model): ...
             """
         ),
         "-m",
@@ -433,6 +444,9 @@ def test_detections_are_compared_by_what_is_found(story):
     assert found["test_sound"]["verdict"] == "pass", outcome.text
     assert found["test_sound"]["figures"]["metrics"]["iou"] > 0.99
     assert found["test_moved"]["verdict"] == "fail"
+    assert found["test_sound"]["figures"]["compared"]["iou"] >= 5
+    assert found["test_empty"]["verdict"] == "inconclusive"
+    assert "found nothing in any of" in found["test_empty"]["summary"]
     assert "'boxes': iou 0." in found["test_moved"]["summary"]
     assert "the pipeline is not its reference" in found["test_moved"]["summary"]
 

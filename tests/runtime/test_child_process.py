@@ -312,7 +312,7 @@ def test_session_is_made_as_everywhere_else(blow_up):
     """The child stands alone; its session options are those of `make_session`."""
     import onnxruntime
 
-    request = {"threads": 2, "profile": "", "provider": "CPUExecutionProvider", "model": str(blow_up)}
+    request = {"threads": 2, "profile": "", "custom_ops": [], "provider": "CPUExecutionProvider", "model": str(blow_up)}
     ours, theirs = (
         session.get_session_options()
         for session in (child_main._session(onnxruntime, request), make_session(blow_up, threads=2))

@@ -243,14 +243,14 @@ def test_recommended_threads_are_the_fewest_that_help() -> None:
     assert throughput.recommended_threads([], 1) is None
 
 
-def test_floor_of_several_threads_is_their_cpu_time() -> None:
-    """With one thread it is the time without the waiting; with two nobody knows who waited for whom."""
+def test_floor_is_the_cpu_time() -> None:
+    """What a process needs at least is what it computed, shared by its threads; never more than it took."""
     span = told().load
     assert span is not None
     waited = type(span)(1.0, 0.9, 0.4)
 
     assert fresh_runs.process_of(waited, 1) == Process(1.0, 0.9, 0.4)
-    assert fresh_runs.process_of(type(span)(1.0, 0.2, 0.4), 1) == Process(1.0, 0.6, 0.4)
+    assert fresh_runs.process_of(type(span)(1.0, 1.3, 1.7), 1) == Process(1.0, 1.0, 1.0)
     assert fresh_runs.process_of(waited, 2, per=10) == Process(0.1, 0.045, 0.4)
 
 

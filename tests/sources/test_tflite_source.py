@@ -186,7 +186,6 @@ def test_fingerprint_is_the_content(converted, tmp_path):
 
 def test_operators_nobody_has(converted, tmp_path):
     """A custom operator is named."""
-    import tensorflow as tf
     from tensorflow.lite.tools import flatbuffer_utils
 
     model = flatbuffer_utils.convert_bytearray_to_object(bytearray(converted("flat", flat).read_bytes()))
@@ -195,6 +194,88 @@ def test_operators_nobody_has(converted, tmp_path):
     path = tmp_path / "custom.tflite"
     path.write_bytes(bytes(flatbuffer_utils.convert_object_to_bytearray(model)))
 
-    assert tf is not None
     with pytest.raises(SourceError, match="holds operators \\(MyOwnOperator\\) that neither the interpreter nor ONNX"):
         load_source(path)
+
+
+def fused_lstm(path, time_major):
+    """A file of one UNIDIRECTIONAL_SEQUENCE_LSTM, as older converters made of Keras's layer."""
+    from tensorflow.lite.python import schema_py_generated as schema
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    rng = np.random.default_rng(0)
+    batch, steps, width, hidden = 2, 5, 3, 4
+    model = schema.ModelT()
+    model.version, model.buffers, model.description = 3, [schema.BufferT()], b"lstm"
+    graph = schema.SubGraphT()
+    graph.name, graph.tensors = b"main", []
+
+    def tensor(name, shape, values=None, variable=False):
+        made = schema.TensorT()
+        made.name, made.shape, made.type, made.isVariable = name.encode(), np.array(shape, np.int32), 0, variable
+        made.buffer = 0
+        if values is not None:
+            buffer = schema.BufferT()
+            buffer.data = np.frombuffer(values.astype("<f4").tobytes(), np.uint8)
+            model.buffers.append(buffer)
+            made.buffer = len(model.buffers) - 1
+        graph.tensors.append(made)
+        return len(graph.tensors) - 1
+
+    def weights(name, *shape):
+        return tensor(name, shape, rng.normal(size=shape) / 2)
+
+    ends = (steps, batch) if time_major else (batch, steps)
+    data = tensor("data", (*ends, width))
+    kernels = [weights(f"kernel{gate}", hidden, width) for gate in range(4)]
+    recurrents = [weights(f"recurrent{gate}", hidden, hidden) for gate in range(4)]
+    biases = [weights(f"bias{gate}", hidden) for gate in range(4)]
+    states = [tensor(name, (batch, hidden), variable=True) for name in ("h", "c")]
+    output = tensor("output", (*ends, hidden))
+    code = schema.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = 44
+    code.version = 1
+    model.operatorCodes = [code]
+    operator = schema.OperatorT()
+    inputs = [data, *kernels, *recurrents, -1, -1, -1, *biases, -1, -1, *states, -1, -1, -1, -1]
+    operator.opcodeIndex, operator.inputs = 0, np.array(inputs, np.int32)
+    operator.outputs = np.array([output], np.int32)
+    operator.builtinOptionsType = schema.BuiltinOptions.UnidirectionalSequenceLSTMOptions
+    operator.builtinOptions = schema.UnidirectionalSequenceLSTMOptionsT()
+    operator.builtinOptions.fusedActivationFunction = 4  # tanh
+    operator.builtinOptions.timeMajor = time_major
+    graph.inputs, graph.outputs = np.array([data], np.int32), np.array([output], np.int32)
+    graph.operators, model.subgraphs = [operator], [graph]
+    path.write_bytes(bytes(flatbuffer_utils.convert_object_to_bytearray(model)))
+    return path
+
+
+@pytest.mark.parametrize("time_major", [False, True])
+@pytest.mark.parametrize("opset", [11, 18])
+def test_fused_lstm(onnx_exporter, tmp_path, time_major, opset):
+    """The interpreter's own LSTM is ONNX's, with its gates in another order, and starts afresh in every call."""
+    model = onnx_exporter(fused_lstm(tmp_path / "lstm.tflite", time_major), opset=opset)
+
+    assert model.operators["LSTM"] == 1
+    assert assert_parity(model, max_examples=10).verdict is Verdict.PASS
+
+
+def test_sparse_weights():
+    """Weights kept without their zeros, made dense for the converter."""
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    from pytest_onnxprep.sources.tflite_rewrite import _dense
+
+    dense = np.zeros((4, 6), np.float32)
+    dense[0, 1], dense[2, 5], dense[3, 0], dense[3, 4] = 1, 2, 3, 4
+    rows, columns = schema.DimensionMetadataT(), schema.DimensionMetadataT()
+    rows.format, rows.denseSize = 0, 4
+    columns.format = 1
+    columns.arraySegments, columns.arrayIndices = schema.Uint8VectorT(), schema.Uint8VectorT()
+    columns.arraySegments.values = np.array([0, 1, 1, 2, 4], np.uint8)
+    columns.arrayIndices.values = np.array([1, 5, 0, 4], np.uint8)
+    sparsity = schema.SparsityParametersT()
+    sparsity.traversalOrder, sparsity.blockMap = np.array([0, 1]), None
+    sparsity.dimMetadata = [rows, columns]
+
+    np.testing.assert_array_equal(_dense(sparsity, np.array([1, 2, 3, 4], np.float32), [4, 6]), dense)

@@ -7,9 +7,12 @@ import pytest
 
 from pytest_onnxprep.errors import ReferenceRefused, SourceError
 from pytest_onnxprep.sources.ensemble import combine
+from pytest_onnxprep.sources.pipeline import ComposedSource
 from pytest_onnxprep.sources.python_function import PythonSource
 from pytest_onnxprep.sources.wiring import LoadedLoop, LoadedStage
 from pytest_onnxprep.spec.composition import Ensemble, Loop, Stage
+from pytest_onnxprep.spec.signature import Signature
+from pytest_onnxprep.spec.tensor import TensorSpec
 
 
 def stage(function, **arguments):
@@ -118,3 +121,21 @@ def test_members_that_do_not_fit_together_are_named():
         combine(both("mean"), answers(np.zeros(2, "f4"), np.zeros(3, "f4")), ["a", "b"])
     with pytest.raises(SourceError, match="members need the same outputs"):
         combine(both("mean"), [{"x": ONE}, {"y": ONE}], ["a", "b"])
+
+
+def test_answers_apart_differ_by_rounding_between_the_parts():
+    """What is equal in the framework is told apart, and nothing moves further than a few epsilons."""
+
+    class Two(ComposedSource):
+        label = "two"
+
+        def answer(self, feeds, call):
+            first = call(stage(lambda x: {"scores": np.zeros(9, "f4") + x}), feeds)
+            return call(stage(lambda scores: {"best": scores.argmax(), "scores": scores}), first)
+
+    pairs = list(Two().answers_apart({"x": np.ones(1, "f4")}, Signature({"x": TensorSpec("float32", "1")})))
+
+    assert len(pairs) == 4
+    assert {int(plain["best"]) for plain, _ in pairs} == {0}
+    assert {int(moved["best"]) for _, moved in pairs} != {0}
+    assert all(np.allclose(plain["scores"], moved["scores"], rtol=1e-5) for plain, moved in pairs)
