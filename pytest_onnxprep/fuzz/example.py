@@ -19,6 +19,9 @@ from pytest_onnxprep.spec.tensor import TensorSpec
 
 Feeds = dict[str, np.ndarray]
 
+#: Elements of one input: beyond this a declared range is a mistake, or a file's a hostile one.
+MOST_ELEMENTS = 2**31
+
 
 @dataclass(frozen=True)
 class Example:
@@ -86,7 +89,8 @@ class Maker:
         """Make the arrays.
 
         Raises:
-            OnnxPrepError: ``generate`` or a callable in ``values=`` returned something else than was declared.
+            OnnxPrepError: ``generate`` or a callable in ``values=`` returned something else than was declared, or an
+                array would be too large to make.
         """
         rng = self._seeded(example.seed)
         if self.signature.generate is not None:
@@ -95,6 +99,11 @@ class Maker:
         sizes = example.sizes
         for name, spec in self.signature.inputs.items():
             shape = self._shapes[name](sizes)
+            if math.prod(shape) > MOST_ELEMENTS:
+                raise OnnxPrepError(
+                    f"input {name!r} would hold {math.prod(shape):.3g} elements at {example}: no array is made of "
+                    f"more than {MOST_ELEMENTS:.3g}; narrow the ranges in dims="
+                )
             custom = self._custom.get(name) if self._custom else None
             if custom is not None:
                 feeds[name] = self._checked(name, spec, shape, _called("values", custom, rng, shape), "values")

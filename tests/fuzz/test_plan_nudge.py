@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis.database import InMemoryExampleDatabase
 
+from pytest_onnxprep.errors import OnnxPrepError
 from pytest_onnxprep.fuzz.draw import climb
 from pytest_onnxprep.fuzz.example import Example, Maker
 from pytest_onnxprep.fuzz.nudge import STEPS, nudged
@@ -106,3 +107,12 @@ def test_climbing_finds_larger_errors():
 
     assert len(seen) <= 400
     assert max(seen) > 90_000
+
+
+def test_absurd_sizes_are_refused_before_an_array_is_made():
+    """The message names the input, its sizes and what to narrow."""
+    signature = Signature({"x": TensorSpec("float32", "n, 1000000")}, dims={"n": Dim(1, 10**9)})
+    maker = Maker(signature)
+
+    with pytest.raises(OnnxPrepError, match=r"input 'x' would hold 1e\+15 elements at .*narrow the ranges in dims="):
+        maker.feeds(maker.plain({"n": 10**9}))

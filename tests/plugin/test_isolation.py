@@ -217,6 +217,54 @@ def test_a_file_that_eats_memory_or_never_ends_is_stopped(
     assert found["test_sound", "export"]["verdict"] == "pass"
 
 
+def test_hostile_files_are_errors_and_the_run_goes_on(story: Any) -> None:
+    """Without isolation, too: as a source and as an artifact; nothing is written beside the user's files."""
+    outside = story.path.parent / "secret.bin"
+    outside.write_bytes(b"\0" * 12)
+    weight = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[3], data_location=TensorProto.EXTERNAL)
+    weight.external_data.add(key="location", value="../secret.bin")
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["x", "w"], ["y"])],
+        "g",
+        [value("x", TensorProto.FLOAT, ["n", 3])],
+        [value("y", TensorProto.FLOAT, ["n", 3])],
+        [weight],
+    )
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    (story.path / "leak.onnx").write_bytes(proto.SerializeToString())
+    (story.path / "cut.onnx").write_bytes(proto.SerializeToString()[:-9])
+
+    outcome = story(
+        """
+        @onnx_export("leak.onnx")
+        @parity()
+        def test_leak(onnx_model):
+            pass
+
+        @onnx_export("cut.onnx")
+        def test_cut(onnx_model):
+            pass
+
+        @onnx_export(lambda: nn.ReLU().eval(), inputs=X, artifact="cut.onnx")
+        def test_artifact(onnx_model):
+            pass
+
+        @onnx_export(build, inputs=X, exporter="torchscript", opset=17)
+        def test_sound(onnx_model):
+            pass
+        """
+    )
+
+    found = {(record["test"], record["check"]): record for record in outcome.records.values()}
+    verdicts = {key: record["verdict"] for key, record in found.items()}
+    assert verdicts["test_leak", "export"] == verdicts["test_leak", "parity"] == "error"
+    assert "tensor 'w' keeps its data outside the file's folder" in found["test_leak", "export"]["summary"]
+    assert (verdicts["test_cut", "export"], verdicts["test_artifact", "export"]) == ("error", "fail")
+    assert verdicts["test_sound", "export"] == "pass"
+    assert outside.read_bytes() == b"\0" * 12
+
+
 def test_a_sound_file_is_taken_as_ever(story: Any) -> None:
     """A source and an artifact, each proven in a child first."""
     value = helper.make_tensor_value_info
