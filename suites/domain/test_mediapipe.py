@@ -7,6 +7,12 @@ import pytest
 
 from pytest_onnxprep import onnx_export, parity, size_budget
 
+#: Models that cannot be held to anything, and why.
+CANNOT = {
+    "face_landmark_with_attention": "mediapipe 0.10.21: TransformLandmarks, TransformTensorBilinear and "
+    "Landmarks2TransformMatrix are kernels of MediaPipe's own that no LiteRT interpreter has, so there is no reference"
+}
+
 
 def models():
     """Every .tflite file of the installed package, by its name."""
@@ -14,7 +20,13 @@ def models():
     return {Path(file).stem: Path(file.locate()) for file in files if str(file).endswith(".tflite")}
 
 
-@pytest.fixture(params=sorted(models()))
+def marked(name):
+    """The name, expected to fail where it is known to."""
+    why = CANNOT.get(name)
+    return pytest.param(name, marks=[pytest.mark.xfail(strict=True, reason=why)] if why else [])
+
+
+@pytest.fixture(params=[marked(name) for name in sorted(models())])
 def model(request):
     """The path of one model."""
     return models()[request.param]
