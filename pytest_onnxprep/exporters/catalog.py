@@ -83,7 +83,7 @@ CATALOG: dict[str, ExporterInfo] = {
             "pytest_onnxprep.exporters.keras_library",
             ("keras",),
             (9, 25),
-            None,
+            18,
             "",
             ("tensorflow", "keras", "tf2onnx", "torch", "jax", "jax2onnx", "onnx", "numpy"),
         ),
