@@ -102,13 +102,13 @@ def test_tensorflow(export):
 
     def build():
         image = keras.Input((4, 4))
-        return keras.Model(image, Spectrum(name="spectrum")(keras.layers.Dense(4)(image)))
+        return keras.Model(image, Spectrum(name="spectrum")(keras.layers.Dense(4)(image)), name="net")
 
     with pytest.raises(ExportFailed) as caught:
         export(build)
 
     found = caught.value.result.figures["unsupported"][0]
-    assert (found["name"], found["layer"]) == ("Svd", "'functional/spectrum' (Spectrum)")
+    assert (found["name"], found["layer"]) == ("Svd", "'net/spectrum' (Spectrum)")
     assert "tf.linalg.svd(x, compute_uv=False)" in found["line"]
     assert "'custom_op_handlers': {'Svd'" in str(caught.value)
 

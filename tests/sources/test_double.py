@@ -140,11 +140,12 @@ NORMAL = np.random.default_rng(0).standard_normal((3, 4))
 
 
 def test_rounding_shows_what_a_framework_hides_by_luck():
-    """Torch computes exactly 0 for the distance of a row to itself; any other order of the sums does not."""
+    """The distance of a row to itself is exactly 0 on some processors and a rounding on others; it may be either."""
     source = torch_source(distances)
+    widest = max(spread(source, NORMAL))
 
-    assert not source.run({"x": NORMAL.astype(np.float32)}, X)["output"].diagonal().any()
-    assert 1e-4 < max(spread(source, NORMAL)) < 1e-2
+    assert 1e-4 < widest < 1e-2
+    assert np.abs(source.run({"x": NORMAL.astype(np.float32)}, X)["output"].diagonal()).max() <= widest
 
 
 def test_rounding_is_of_ordinary_size():
