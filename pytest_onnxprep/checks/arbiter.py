@@ -16,6 +16,7 @@ from pytest_onnxprep.compare.conditioning import Cause, Evidence, agree_in_doubl
 from pytest_onnxprep.compare.elementwise import Difference
 from pytest_onnxprep.compare.padding import is_hidden
 from pytest_onnxprep.compare.ties import choice_behind, is_quantised, is_tie
+from pytest_onnxprep.compare.underflow import is_underflow
 from pytest_onnxprep.errors import ReferenceRefused
 from pytest_onnxprep.fuzz.nudge import nudged
 from pytest_onnxprep.localise.graph import Graph
@@ -173,6 +174,8 @@ class Arbiter:
                     break
         if cause in _FAULTS and self._is_free_choice(feeds, difference, reference, wrong):
             return Ruling(False, Cause.TIE, own)
+        if cause in _FAULTS and self._is_underflow(feeds, name, reference, value):
+            return Ruling(False, Cause.ROUNDING, own, settled=True)
         if difference.matches:
             fails = cause in (Cause.DIFFERENT, Cause.LESS_PRECISE)
             if not fails:
@@ -229,6 +232,14 @@ class Arbiter:
             self._choices_s -= time.monotonic() - started
         allowed = difference.atol + difference.rtol * np.abs(reference.astype(np.float64))
         return is_free(reference, others, wrong, allowed)
+
+    def _is_underflow(self, feeds: Arrays, name: str, reference: np.ndarray, value: np.ndarray) -> bool:
+        """Whether the outputs differ because one side takes denormal inputs for zero."""
+        try:
+            run = (self._reference, self._model.run)
+            return is_underflow(feeds, name, reference, value, *run, self._tolerance_of(name))
+        except Exception:  # refused: no verdict
+            return False
 
     def _other_choices(self, feeds: Arrays, name: str) -> list[np.ndarray]:
         """The file's output where its TopK nodes choose others among equals."""
