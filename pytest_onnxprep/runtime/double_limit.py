@@ -79,9 +79,9 @@ class _Worker(threading.Thread, Generic[T]):
             if self._over or self.ident is None:
                 return
             interrupt(worker, late)
-        # While the exception is on its way, CPython 3.11 under a tracer (coverage, a debugger) enters no function in any
-        # thread, and it does not reach work in compiled code: nothing is entered here until that state is cleared, by an
-        # exception for this very thread.
+        # While the exception is on its way, CPython 3.11 under a tracer (coverage, a debugger) enters no function in
+        # any thread, and it does not reach work in compiled code: nothing is entered here until that state is cleared,
+        # by an exception for this very thread.
         try:
             wait(True, GRACE_S)
             interrupt(waiter, received)
