@@ -20,7 +20,7 @@ from pytest_onnxprep.exporters.chatter import Chatter, captured, tracer_warnings
 from pytest_onnxprep.exporters.contract import check_contract
 from pytest_onnxprep.exporters.export_key import export_key, installed, provers
 from pytest_onnxprep.exporters.failure import export_failed, reasons, sections
-from pytest_onnxprep.exporters.isolated import export_apart
+from pytest_onnxprep.exporters.isolated import export_apart, recipe_of
 from pytest_onnxprep.exporters.job import ExportJob
 from pytest_onnxprep.exporters.naming import declare_dims
 from pytest_onnxprep.fuzz.example import Maker
@@ -113,6 +113,8 @@ class Workshop:
         """Export the equivalent model of ``options['rewritten']``; the reference stays the original."""
         options = {name: value for name, value in variant.options.items() if name != "rewritten"}
         other = self._rewritten(variant.options["rewritten"])
+        if source.recipe is not None:  # exports are isolated
+            other.recipe = recipe_of(variant.options["rewritten"], Path.cwd())
         made = self.export(other, signature, replace(variant, options=options), domains=domains, feeds=feeds)
         try:
             trace_run(source, made.signature, _example(signature) if feeds is None else feeds)
