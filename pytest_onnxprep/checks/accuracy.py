@@ -12,7 +12,7 @@ import numpy as np
 from pytest_onnxprep.artifacts.onnx_model import OnnxModel
 from pytest_onnxprep.checks.case import Case
 from pytest_onnxprep.errors import AccuracyBudgetMissed, OnnxPrepError, ReferenceRefused
-from pytest_onnxprep.sources.load import describe, one_line
+from pytest_onnxprep.sources.load import describe, one_line, places
 from pytest_onnxprep.spec.accuracy_request import AccuracyRequest
 from pytest_onnxprep.spec.verdict import CheckResult, Verdict
 
@@ -108,10 +108,10 @@ def _batches(dataset: Any, model: OnnxModel, base: Path | None) -> Iterator[tupl
 
 
 def _from_file(path: Path, model: OnnxModel, base: Path | None) -> Iterator[tuple[Arrays, np.ndarray]]:
-    candidates = [path] if path.is_absolute() else [*([base / path] if base else []), Path.cwd() / path]
+    candidates = places(path, base)
     file = next((candidate for candidate in candidates if candidate.is_file()), None)
     if file is None:
-        looked = " and ".join(dict.fromkeys(map(str, candidates)))
+        looked = " and ".join(map(str, candidates))
         raise OnnxPrepError(f"accuracy_budget: dataset {str(path)!r} does not exist (looked for {looked})")
     try:
         with np.load(file, allow_pickle=False) as stored:

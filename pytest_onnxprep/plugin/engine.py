@@ -22,7 +22,7 @@ from pytest_onnxprep.plugin.keys import ENGINE
 from pytest_onnxprep.plugin.options import flag, no_cache, option
 from pytest_onnxprep.runtime import isolation
 from pytest_onnxprep.sources.base import Source
-from pytest_onnxprep.sources.load import load_source
+from pytest_onnxprep.sources.load import load_source, places
 from pytest_onnxprep.sources.pipeline import ComposedSource
 from pytest_onnxprep.spec.export_request import ExportRequest, read_export
 from pytest_onnxprep.spec.signature import Signature
@@ -145,11 +145,11 @@ def _artifact(request: ExportRequest, base: Path) -> Path | None:
     if request.artifact is None:
         return None
     path = Path(request.artifact)
-    candidates = [path] if path.is_absolute() else [base / path, Path.cwd() / path]
+    candidates = places(path, base)
     for candidate in candidates:
         if candidate.is_file():
             return candidate
-    looked = " and ".join(dict.fromkeys(str(candidate) for candidate in candidates))
+    looked = " and ".join(map(str, candidates))
     raise SourceError(
         f"artifact {str(path)!r} does not exist (looked for {looked}); the path of an .onnx file is accepted"
     )
