@@ -125,19 +125,25 @@ def _from_file(path: Path, model: OnnxModel, base: Path | None) -> Iterator[tupl
         )
     labels = arrays.pop(_LABELS)
     feeds = _checked(arrays, model, path.name)
-    for start in range(0, len(labels), step := _step(model)):
+    step, is_fixed = _step(model)
+    if is_fixed and len(labels) % step:
+        raise OnnxPrepError(
+            f"accuracy_budget: dataset {path.name} holds {len(labels)} labels, and the model takes exactly {step} rows at "
+            f"once: give a multiple of {step}, or declare the batch as a dim (inputs=)"
+        )
+    for start in range(0, len(labels), step):
         yield {name: array[start : start + step] for name, array in feeds.items()}, labels[start : start + step]
 
 
-def _step(model: OnnxModel) -> int:
-    """How many rows the model takes at once."""
+def _step(model: OnnxModel) -> tuple[int, bool]:
+    """How many rows the model takes at once, and whether it takes no other number."""
     first = next((spec.shape[0] for spec in model.signature.inputs.values() if spec.shape), None)
     if first is None:
-        return 1
+        return 1, False
     if first.is_static:
-        return max(1, int(first.evaluate({})))
+        return max(1, int(first.evaluate({}))), True
     name = str(first)
-    return int(min(_BATCH, model.signature.dims[name].max)) if name in model.signature.dims else 1
+    return int(min(_BATCH, model.signature.dims[name].max)) if name in model.signature.dims else 1, False
 
 
 def _checked(feeds: Mapping[str, Any], model: OnnxModel, name: str) -> Arrays:
