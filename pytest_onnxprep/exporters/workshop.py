@@ -187,7 +187,7 @@ class Workshop:
                 entry.path,
                 named,
                 opset=variant.opset,
-                domains=domains,
+                domains=_allowed(variant, domains),
                 provider=self.provider,
                 custom_ops=custom_op_libraries(variant.options),
             )
@@ -268,13 +268,12 @@ def make_export(
         raise ExportFailed.fail(f"{info.name} returned without writing a file", sections=sections(chatter))
     declare_dims(path, named)
     add_to(path, variant.options, domains)
-    extra = ("com.microsoft",) if variant.options.get("ort_fusions") else ()
     try:
         check_contract(
             path,
             named,
             opset=variant.opset,
-            domains=(*domains, *extra),
+            domains=_allowed(variant, domains),
             custom_ops=custom_op_libraries(variant.options),
         )
     except Finding as finding:
@@ -283,6 +282,11 @@ def make_export(
             replace(result, details=f"{result.message}{reasons(job.notes)}", sections=sections(chatter))
         ) from None
     return _record(job, info, seconds, chatter)
+
+
+def _allowed(variant: Variant, domains: tuple[str, ...]) -> tuple[str, ...]:
+    """The declared domains, and the one of ONNX Runtime's fusions where they were asked for."""
+    return (*domains, "com.microsoft") if variant.options.get("ort_fusions") else domains
 
 
 def _record(job: ExportJob, info: catalog.ExporterInfo, seconds: float, chatter: Chatter) -> dict[str, Any]:
