@@ -128,8 +128,8 @@ def _from_file(path: Path, model: OnnxModel, base: Path | None) -> Iterator[tupl
     step, is_fixed = _step(model)
     if is_fixed and len(labels) % step:
         raise OnnxPrepError(
-            f"accuracy_budget: dataset {path.name} holds {len(labels)} labels, and the model takes exactly {step} rows at "
-            f"once: give a multiple of {step}, or declare the batch as a dim (inputs=)"
+            f"accuracy_budget: dataset {path.name} holds {len(labels)} labels, and the model takes exactly {step} rows "
+            f"at once: give a multiple of {step}, or declare the batch as a dim (inputs=)"
         )
     for start in range(0, len(labels), step):
         yield {name: array[start : start + step] for name, array in feeds.items()}, labels[start : start + step]
