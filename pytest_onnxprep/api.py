@@ -122,5 +122,6 @@ def measure_memory(
         budgets=budgets,
         threads=threads,
         provider=provider or model.provider,
+        custom_ops=model.custom_ops,
         children=children,
     )

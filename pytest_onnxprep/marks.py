@@ -81,7 +81,8 @@ def onnx_export(
         artifact: an ONNX file made elsewhere, held to the same checks against ``source``.
         shapes: ``dynamic``, or ``fixed``: one file at the example size of every dim.
         buckets: sizes of several files, into which inputs are padded at run time.
-        exporter: ``dynamo``, ``torchscript``, ``tf2onnx``, ``transformers``, ``none``; a list makes variants.
+        exporter: ``dynamo``, ``torchscript``, ``transformers``, ``tf2onnx``, ``keras``, ``jax2onnx``, ``none``; a list
+            makes variants.
         opset: opset of ONNX's default domain; a list makes variants.
         precision: reserved.
         transform: reserved.

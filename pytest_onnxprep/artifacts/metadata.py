@@ -86,10 +86,11 @@ def _check_target(target: Path, *, overwrite: bool) -> None:
 
 def _provenance(model: OnnxModel) -> dict[str, str]:
     known = model.provenance
+    options = _described(model.variant.options)
     described = {
         "signature": model.signature.canonical(),
         "order": [list(model.signature.inputs), list(model.signature.outputs or {})],
-        "variant": model.variant.to_json(),
+        "variant": {**model.variant.to_json(), "options": options},
     }
     text = json.dumps(described, sort_keys=True, default=str)
     found: dict[str, Any] = {
@@ -98,12 +99,29 @@ def _provenance(model: OnnxModel) -> dict[str, str]:
         "framework": model.source.framework,
         "exporter": model.variant.exporter or known.get("exporter"),
         "opset": model.opset,
-        "options": dict(model.variant.options) or None,
+        "options": options or None,
         "packages": {**known.get("packages", {}), "onnx": _installed("onnx"), "onnxruntime": _installed("onnxruntime")},
         "spec_hash": hashlib.blake2b(text.encode(), digest_size=16).hexdigest(),
         "git_commit": _git_commit(),
     }
     return {PREFIX + key: _text(key, value) for key, value in found.items() if value not in (None, "")}
+
+
+def _described(value: Any) -> Any:
+    """Options as plain data: functions and classes, such as translations, by name, the same in every process."""
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return value
+    if isinstance(value, Mapping):
+        return {key if isinstance(key, str) else str(_described(key)): _described(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_described(item) for item in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    name = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
+    if name:
+        return f"{getattr(value, '__module__', '')}.{name}".lstrip(".")
+    text = str(value)
+    return type(value).__qualname__ if " at 0x" in text else text
 
 
 def _parity(result: CheckResult | Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from pytest_onnxprep.artifacts.onnx_model import OnnxModel
 from pytest_onnxprep.checks.case import Case
 from pytest_onnxprep.errors import AccuracyBudgetMissed, OnnxPrepError, ReferenceRefused
-from pytest_onnxprep.sources.load import describe, one_line
+from pytest_onnxprep.sources.load import describe, one_line, places
 from pytest_onnxprep.spec.accuracy_request import AccuracyRequest
 from pytest_onnxprep.spec.verdict import CheckResult, Verdict
 
@@ -108,10 +108,10 @@ def _batches(dataset: Any, model: OnnxModel, base: Path | None) -> Iterator[tupl
 
 
 def _from_file(path: Path, model: OnnxModel, base: Path | None) -> Iterator[tuple[Arrays, np.ndarray]]:
-    candidates = [path] if path.is_absolute() else [*([base / path] if base else []), Path.cwd() / path]
+    candidates = places(path, base)
     file = next((candidate for candidate in candidates if candidate.is_file()), None)
     if file is None:
-        looked = " and ".join(dict.fromkeys(map(str, candidates)))
+        looked = " and ".join(map(str, candidates))
         raise OnnxPrepError(f"accuracy_budget: dataset {str(path)!r} does not exist (looked for {looked})")
     try:
         with np.load(file, allow_pickle=False) as stored:
@@ -125,19 +125,25 @@ def _from_file(path: Path, model: OnnxModel, base: Path | None) -> Iterator[tupl
         )
     labels = arrays.pop(_LABELS)
     feeds = _checked(arrays, model, path.name)
-    for start in range(0, len(labels), step := _step(model)):
+    step, is_fixed = _step(model)
+    if is_fixed and len(labels) % step:
+        raise OnnxPrepError(
+            f"accuracy_budget: dataset {path.name} holds {len(labels)} labels, and the model takes exactly {step} rows "
+            f"at once: give a multiple of {step}, or declare the batch as a dim (inputs=)"
+        )
+    for start in range(0, len(labels), step):
         yield {name: array[start : start + step] for name, array in feeds.items()}, labels[start : start + step]
 
 
-def _step(model: OnnxModel) -> int:
-    """How many rows the model takes at once."""
+def _step(model: OnnxModel) -> tuple[int, bool]:
+    """How many rows the model takes at once, and whether it takes no other number."""
     first = next((spec.shape[0] for spec in model.signature.inputs.values() if spec.shape), None)
     if first is None:
-        return 1
+        return 1, False
     if first.is_static:
-        return max(1, int(first.evaluate({})))
+        return max(1, int(first.evaluate({}))), True
     name = str(first)
-    return int(min(_BATCH, model.signature.dims[name].max)) if name in model.signature.dims else 1
+    return int(min(_BATCH, model.signature.dims[name].max)) if name in model.signature.dims else 1, False
 
 
 def _checked(feeds: Mapping[str, Any], model: OnnxModel, name: str) -> Arrays:

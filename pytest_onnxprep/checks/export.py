@@ -41,8 +41,9 @@ def run(case: Case) -> CheckResult:
         summary += (
             "; exported anew in every run: the model holds something that cannot be described (an open file, a socket)"
         )
-    if "not_isolated" in model.provenance and not model.cached:
-        summary += f"; not isolated: {model.provenance['not_isolated']}"
+    for name, part in (model.parts or {"": model}).items():
+        if "not_isolated" in part.provenance and not part.cached:
+            summary += f"; {name + ' ' if name else ''}not isolated: {part.provenance['not_isolated']}"
     return CheckResult(Verdict.PASS, summary, figures, sections=(("the ONNX file", str(description)),))
 
 

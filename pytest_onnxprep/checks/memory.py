@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pytest_onnxprep.checks.case import Case
-from pytest_onnxprep.checks.sizes import at_sizes, shown_sizes
+from pytest_onnxprep.checks.sizes import at_sizes, shown_sizes, told_at
 from pytest_onnxprep.errors import MemoryBudgetExceeded
 from pytest_onnxprep.runtime.memory import measure_children
 from pytest_onnxprep.spec.resource_requests import MemoryRequest
@@ -32,5 +32,4 @@ def run(case: Case) -> CheckResult:
         children=request.children,
     )
     summary = found.summary + shown_sizes(sizes)
-    details = f"{found.details}\nmeasured{shown_sizes(sizes, 'fixed sizes')}" if found.details else ""
-    return CheckResult(found.verdict, summary, {**found.figures, "at": sizes}, details)
+    return CheckResult(found.verdict, summary, {**found.figures, "at": sizes}, told_at(found.details, sizes))

@@ -11,7 +11,7 @@ import numpy as np
 from pytest_onnxprep.compare.replay import load_feeds
 from pytest_onnxprep.errors import OnnxPrepError, SourceError, SpecError
 from pytest_onnxprep.sources.base import Source
-from pytest_onnxprep.sources.load import describe, one_line
+from pytest_onnxprep.sources.load import describe, one_line, places
 from pytest_onnxprep.spec.export_request import ExportRequest
 from pytest_onnxprep.spec.signature import Signature
 
@@ -60,10 +60,10 @@ def load_samples(samples: Any, signature: Signature, base: Path | None = None) -
     if callable(samples):
         return {name: _checked(name, feeds, signature) for name, feeds in _from_factory(samples).items()}
     path = Path(samples)
-    candidates = [path] if path.is_absolute() else [*([base / path] if base else []), Path.cwd() / path]
+    candidates = places(path, base)
     found = next((candidate for candidate in candidates if candidate.exists()), None)
     if found is None:
-        looked = " and ".join(dict.fromkeys(str(candidate) for candidate in candidates))
+        looked = " and ".join(map(str, candidates))
         raise OnnxPrepError(
             f"samples: {str(path)!r} does not exist (looked for {looked}); an .npz file or a folder of them is accepted"
         )

@@ -17,6 +17,7 @@ from pytest_onnxprep.errors import OnnxPrepError
 from pytest_onnxprep.runtime.duet import Side, duet, function_side, onnx_side, session_side
 from pytest_onnxprep.runtime.duet_report import DuetReport
 from pytest_onnxprep.runtime.sampler import Samples
+from pytest_onnxprep.sources.load import places
 from pytest_onnxprep.spec.comparison import BASELINE, FRAMEWORK, Comparison
 from pytest_onnxprep.spec.verdict import Verdict
 from pytest_onnxprep.stats.sequential import Ruling
@@ -228,9 +229,9 @@ def _rivals(case: Case) -> Rivals:
 
 def _file(base: Path, name: str) -> Path:
     path = Path(name).expanduser()
-    candidates = [path] if path.is_absolute() else [base / path, Path.cwd() / path]
+    candidates = places(path, base)
     for candidate in candidates:
         if candidate.is_file():
             return candidate
-    looked = " and ".join(dict.fromkeys(str(candidate) for candidate in candidates))
+    looked = " and ".join(map(str, candidates))
     raise OnnxPrepError(f"latency_budget(against={name!r}): there is no such file (looked for {looked})")

@@ -20,6 +20,11 @@ def at_sizes(signature: Signature, at: Mapping[str, int], what: str) -> tuple[di
     return sizes, maker.feeds(maker.plain(sizes))
 
 
+def told_at(details: str, sizes: Mapping[str, int]) -> str:
+    """The text of a failure with the sizes it was measured at; empty where there is none."""
+    return f"{details}\nmeasured{shown_sizes(sizes, 'fixed sizes')}" if details else ""
+
+
 def shown_sizes(sizes: Mapping[str, int], otherwise: str = "") -> str:
     """``; at batch=1, h=64`` for the end of a summary."""
     listed = ", ".join(f"{name}={size}" for name, size in sizes.items()) or otherwise

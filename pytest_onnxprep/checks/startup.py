@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pytest_onnxprep.checks.case import Case
-from pytest_onnxprep.checks.sizes import at_sizes, shown_sizes
+from pytest_onnxprep.checks.sizes import at_sizes, shown_sizes, told_at
 from pytest_onnxprep.errors import StartupBudgetExceeded
 from pytest_onnxprep.runtime.startup import measure_startup
 from pytest_onnxprep.spec.resource_requests import StartupRequest
@@ -31,5 +31,6 @@ def run(case: Case) -> CheckResult:
         custom_ops=case.model.custom_ops,
         max_time_s=request.max_time_s,
     )
-    details = f"{found.details}\nmeasured{shown_sizes(sizes, 'fixed sizes')}" if found.details else ""
-    return CheckResult(found.verdict, found.summary + shown_sizes(sizes), {**found.figures, "at": sizes}, details)
+    return CheckResult(
+        found.verdict, found.summary + shown_sizes(sizes), {**found.figures, "at": sizes}, told_at(found.details, sizes)
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pytest_onnxprep.checks.case import Case
-from pytest_onnxprep.checks.sizes import at_sizes, shown_sizes
+from pytest_onnxprep.checks.sizes import at_sizes, shown_sizes, told_at
 from pytest_onnxprep.errors import SpecError, ThroughputTooLow, closest
 from pytest_onnxprep.fuzz.example import Maker
 from pytest_onnxprep.runtime.throughput import Load, measure_throughput
@@ -49,8 +49,9 @@ def run(case: Case) -> CheckResult:
         max_time_s=request.max_time_s,
     )
     rest = {name: size for name, size in sizes.items() if name != counted}
-    details = f"{found.details}\nmeasured{shown_sizes(sizes, 'fixed sizes')}" if found.details else ""
-    return CheckResult(found.verdict, found.summary + shown_sizes(rest), {**found.figures, "at": sizes}, details)
+    return CheckResult(
+        found.verdict, found.summary + shown_sizes(rest), {**found.figures, "at": sizes}, told_at(found.details, sizes)
+    )
 
 
 def batch_sizes(signature: Signature, counted: str, items: int) -> list[int]:

@@ -20,7 +20,7 @@ from pytest_onnxprep.exporters.chatter import Chatter, captured, tracer_warnings
 from pytest_onnxprep.exporters.contract import check_contract
 from pytest_onnxprep.exporters.export_key import export_key, installed, provers
 from pytest_onnxprep.exporters.failure import export_failed, reasons, sections
-from pytest_onnxprep.exporters.isolated import export_apart
+from pytest_onnxprep.exporters.isolated import export_apart, recipe_of
 from pytest_onnxprep.exporters.job import ExportJob
 from pytest_onnxprep.exporters.naming import declare_dims
 from pytest_onnxprep.fuzz.example import Maker
@@ -113,6 +113,8 @@ class Workshop:
         """Export the equivalent model of ``options['rewritten']``; the reference stays the original."""
         options = {name: value for name, value in variant.options.items() if name != "rewritten"}
         other = self._rewritten(variant.options["rewritten"])
+        if source.recipe is not None:  # exports are isolated
+            other.recipe = recipe_of(variant.options["rewritten"], Path.cwd())
         made = self.export(other, signature, replace(variant, options=options), domains=domains, feeds=feeds)
         try:
             trace_run(source, made.signature, _example(signature) if feeds is None else feeds)
@@ -185,7 +187,7 @@ class Workshop:
                 entry.path,
                 named,
                 opset=variant.opset,
-                domains=domains,
+                domains=_allowed(variant, domains),
                 provider=self.provider,
                 custom_ops=custom_op_libraries(variant.options),
             )
@@ -266,13 +268,12 @@ def make_export(
         raise ExportFailed.fail(f"{info.name} returned without writing a file", sections=sections(chatter))
     declare_dims(path, named)
     add_to(path, variant.options, domains)
-    extra = ("com.microsoft",) if variant.options.get("ort_fusions") else ()
     try:
         check_contract(
             path,
             named,
             opset=variant.opset,
-            domains=(*domains, *extra),
+            domains=_allowed(variant, domains),
             custom_ops=custom_op_libraries(variant.options),
         )
     except Finding as finding:
@@ -281,6 +282,11 @@ def make_export(
             replace(result, details=f"{result.message}{reasons(job.notes)}", sections=sections(chatter))
         ) from None
     return _record(job, info, seconds, chatter)
+
+
+def _allowed(variant: Variant, domains: tuple[str, ...]) -> tuple[str, ...]:
+    """The declared domains, and the one of ONNX Runtime's fusions where they were asked for."""
+    return (*domains, "com.microsoft") if variant.options.get("ort_fusions") else domains
 
 
 def _record(job: ExportJob, info: catalog.ExporterInfo, seconds: float, chatter: Chatter) -> dict[str, Any]:

@@ -22,7 +22,8 @@ from pytest_onnxprep.plugin.keys import ENGINE
 from pytest_onnxprep.plugin.options import flag, no_cache, option
 from pytest_onnxprep.runtime import isolation
 from pytest_onnxprep.sources.base import Source
-from pytest_onnxprep.sources.load import load_source
+from pytest_onnxprep.sources.load import load_source, places
+from pytest_onnxprep.sources.pipeline import ComposedSource
 from pytest_onnxprep.spec.export_request import ExportRequest, read_export
 from pytest_onnxprep.spec.signature import Signature
 from pytest_onnxprep.spec.variant import Variant
@@ -67,7 +68,7 @@ class Engine:
         if kept is None or kept[0] is not value:
             kept = (value, load_source(value, base=base))
             if self.isolated:
-                kept[1].recipe = recipe_of(value, base)
+                _isolate(kept[1], value, base)
         self._sources[id(value)] = kept
         large = sum(array.nbytes for _, array in kept[1].held_weights()) > _LARGE_BYTES
         while len(self._sources) > (1 if large else _KEPT_SOURCES):
@@ -114,6 +115,14 @@ class Engine:
         return onnx_exporter
 
 
+def _isolate(source: Source, value: Any, base: Path) -> None:
+    """Say how another process gets the model, or the models it consists of."""
+    source.recipe = recipe_of(value, base)
+    if isinstance(source, ComposedSource):
+        for stage in source.parts.values():
+            stage.source.recipe = recipe_of(stage.spec.source, base)
+
+
 def engine_of(config: pytest.Config) -> Engine:
     """The engine of this process, made on first use."""
     engine = config.stash.get(ENGINE, None)
@@ -136,11 +145,11 @@ def _artifact(request: ExportRequest, base: Path) -> Path | None:
     if request.artifact is None:
         return None
     path = Path(request.artifact)
-    candidates = [path] if path.is_absolute() else [base / path, Path.cwd() / path]
+    candidates = places(path, base)
     for candidate in candidates:
         if candidate.is_file():
             return candidate
-    looked = " and ".join(dict.fromkeys(str(candidate) for candidate in candidates))
+    looked = " and ".join(map(str, candidates))
     raise SourceError(
         f"artifact {str(path)!r} does not exist (looked for {looked}); the path of an .onnx file is accepted"
     )

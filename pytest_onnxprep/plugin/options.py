@@ -36,8 +36,8 @@ FLAGS: dict[str, str] = {
 }
 
 MARKERS = (
-    "onnx_export(source=None, *, inputs, outputs, dims, generate, samples, artifact, exporter, opset, options): "
-    "export the model to ONNX and check the file against its declaration (pytest-onnxprep)",
+    "onnx_export(source=None, *, inputs, outputs, dims, generate, samples, artifact, shapes, buckets, exporter, opset, "
+    "options, target): export the model to ONNX and check the file against its declaration (pytest-onnxprep)",
     "parity(atol=None, rtol=None, *, max_examples, oracle, special_values, outputs, metrics, min_sqnr_db, min_top1): "
     "compare ONNX Runtime with the framework over fuzzed sizes and values (pytest-onnxprep)",
     "latency_budget(p50_ms, p90_ms, p95_ms, p99_ms, mean_ms, *, at, threads=1, provider, max_time_s, max_regression, "

@@ -106,10 +106,13 @@ def _files(shown: Sequence[Row]) -> str:
     for row in shown:
         if row.description is None:
             continue
-        with suppress(KeyError, TypeError, ValueError):  # of another version of this plugin
-            text = str(ModelDescription.from_json(row.description))
-            fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
-            blocks.append(f"{_code(f'{row.test} {row.variant}')}\n\n{fence}text\n{text}\n{fence}")
+        # Of several files that answer as one there is a description of each, by name.
+        described = {"": row.description} if "opsets" in row.description else row.description
+        for part, description in described.items():
+            with suppress(KeyError, TypeError, ValueError):  # of another version of this plugin
+                text = str(ModelDescription.from_json(description))
+                fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+                blocks.append(f"{_code(f'{row.test} {row.variant} {part}')}\n\n{fence}text\n{text}\n{fence}")
     if not blocks:
         return ""
     return "\n\n".join(["<details><summary>What the files hold</summary>", *blocks, "</details>"])

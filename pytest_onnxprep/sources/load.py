@@ -114,6 +114,13 @@ def _existing(path: Path, base: Path | None) -> Path:
     raise SourceError(f"source file {str(path)!r} does not exist (looked for {looked}); accepted: {ACCEPTED}")
 
 
+def places(path: Path, base: Path | None) -> list[Path]:
+    """Where a path of the user's may lie: beside the test file, then below the working directory."""
+    if path.is_absolute():
+        return [path]
+    return list(dict.fromkeys([*([base / path] if base else []), Path.cwd() / path]))
+
+
 def _call(factory: Callable[[], Any]) -> Any:
     required = _required_parameters(factory)
     if required:

@@ -201,6 +201,27 @@ def test_another_signature_has_another_spec_hash(model: OnnxModel, tmp_path: Pat
     assert hashes[0] == hashes[1] != hashes[2]
 
 
+def test_options_that_are_functions_are_named(model: OnnxModel, tmp_path: Path) -> None:
+    """Translations and rewritten models are named, and the hash of a declaration holds no address of an object."""
+    stamps = []
+    for file in ("a.onnx", "b.onnx"):
+
+        def translate(x: object) -> object:
+            return x
+
+        options = {"custom_translation_table": {translate: translate}, "rewritten": model.run, "optimize": True}
+        made = OnnxModel(model.path, model.signature, model.source, Variant("dynamo", 20, options), {})
+        write_metadata(made, tmp_path / "copy" / file)
+        stamps.append({e.key: e.value for e in onnx.load(str(tmp_path / "copy" / file)).metadata_props})
+
+    told = json.loads(stamps[0]["onnxprep.options"])
+    assert [name.rpartition(".")[2] for name in told["custom_translation_table"].values()] == ["translate"]
+    assert told["rewritten"].endswith("OnnxModel.run")
+    assert told["optimize"] is True
+    assert stamps[0]["onnxprep.options"] == stamps[1]["onnxprep.options"]
+    assert stamps[0]["onnxprep.spec_hash"] == stamps[1]["onnxprep.spec_hash"]
+
+
 def test_nothing_is_overwritten_unless_asked(model: OnnxModel) -> None:
     """A file that is there stays, the model's own too; overwrite=True replaces it and keeps the external data."""
     with pytest.raises(OnnxPrepError, match="exists; overwrite=True replaces it"):

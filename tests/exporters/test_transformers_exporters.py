@@ -171,6 +171,9 @@ def test_library_exporter_with_fusions(export):
     export.agrees(model, batch=3, seq=9)
     assert [child.training for child in module.modules()] == training
     assert module.config.use_cache == use_cache
+    export.workshop._made.clear()
+    export.workshop.provider = "cpu"  # a provider is asked for: the contract is held up to the kept file, too
+    assert export(module, "transformers", options={"ort_fusions": "cpu"}, outputs=["scores"]).cached
 
 
 def test_library_exporter_takes_no_flat_cache(export):

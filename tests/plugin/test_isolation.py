@@ -126,6 +126,29 @@ def test_a_factory_no_other_process_finds_is_exported_here(story: Any) -> None:
     outcome.result.assert_outcomes(passed=2)
 
 
+def test_the_stages_of_a_pipeline_are_exported_apart_too(story: Any) -> None:
+    """A crash in one of them fails its test alone, with the stage's name; one that no process finds is told."""
+    outcome = story(
+        CRASHING.partition("@onnx_export")[0]
+        + """
+@onnx_export(Pipeline([build_crashing]), inputs=X, exporter="torchscript", opset=17)
+def test_crash(onnx_model):
+    pass
+
+@onnx_export(Pipeline([("here", lambda: build())]), inputs=X, exporter="torchscript", opset=17)
+def test_here(onnx_model):
+    pass
+""",
+        "--onnxprep-isolate",
+        cache=False,
+    )
+
+    summaries = {record["test"]: record["summary"] for record in outcome.records.values()}
+    assert summaries["test_crash"].startswith("stage 'crashing': exporter 'torchscript' crashed with SIGSEGV")
+    assert "; here not isolated: another process cannot find <lambda>" in summaries["test_here"]
+    outcome.result.assert_outcomes(passed=1, failed=1)
+
+
 def test_a_factory_without_a_seed_is_told(story: Any) -> None:
     """The child would export another model than the one it is compared with."""
     outcome = story(

@@ -132,6 +132,15 @@ def test_what_a_file_holds_is_folded_away(tmp_path: Path) -> None:
     assert "test_b" not in folded
 
 
+def test_what_the_files_of_a_pipeline_hold_is_told_of_each(tmp_path: Path) -> None:
+    """Several files that answer as one have a block each, by name."""
+    text = written(tmp_path, [record(nodes=2, description={"body": DESCRIPTION, "head": DESCRIPTION})])
+
+    assert "`test_net dynamo-opset20 body`" in text
+    assert "`test_net dynamo-opset20 head`" in text
+    assert text.count("IR version 10") == 2
+
+
 def test_descriptions_give_way_where_a_comment_would_be_too_long(tmp_path: Path) -> None:
     """The rows stay, what the files hold goes."""
     long = {**DESCRIPTION, "metadata": {f"key{index}": "v" * 90 for index in range(12)}}
