@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from model_zoo import MODELS, suites_of
 
-_FRAMEWORKS = ("torch", "keras", "tensorflow", "jax", "transformers")
+_FRAMEWORKS = ("torch", "keras", "tensorflow", "tflite", "jax", "transformers")
 
 
 def table() -> str:

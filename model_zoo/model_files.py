@@ -24,7 +24,7 @@ def _folder() -> Path:
 
 
 def build_tflite_cnn() -> Path:
-    """Convert the Keras CNN to TFLite.
+    """Build the Keras CNN as a TFLite file.
 
     `image float32[batch, 32, 32, 3]` to `scores float32[batch, 10]`.
 
@@ -35,7 +35,7 @@ def build_tflite_cnn() -> Path:
 
 
 def build_tflite_cnn_int8() -> Path:
-    """Convert the Keras CNN to TFLite in integers throughout (Jacob et al. 2017, arXiv:1712.05877).
+    """Build the Keras CNN as a TFLite file in integers throughout (Jacob et al. 2017, arXiv:1712.05877).
 
     `image int8[batch, 32, 32, 3]` to `scores int8[batch, 10]`.
 
@@ -68,7 +68,7 @@ def _tflite(name: str, *, quantised: bool) -> Path:
 
 @cache
 def build_script_file() -> Path:
-    """Script MobileNetV2 and save it as TorchScript.
+    """Build MobileNetV2, scripted, as a TorchScript file.
 
     Returns:
         A `.pt` file.
@@ -84,7 +84,7 @@ def build_script_file() -> Path:
 
 @cache
 def build_program_file() -> Path:
-    """Export ResNet-18 with torch.export, for batches of 1 to 8 pictures of 64x64.
+    """Build ResNet-18 as a program of torch.export, for batches of 1 to 8 pictures of 64x64.
 
     Returns:
         A `.pt2` file.
@@ -100,7 +100,7 @@ def build_program_file() -> Path:
 
 @cache
 def build_saved_model() -> str:
-    """Save the two towers as a SavedModel with signatures `serving_default` and `score`.
+    """Build the two towers as a SavedModel with signatures `serving_default` and `score`.
 
     Returns:
         `folder#score`: the folder and the signature that is meant.
