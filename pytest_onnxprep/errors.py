@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, Self, TypeVar
 
 from pytest_onnxprep.spec.errors import SpecError, closest
-from pytest_onnxprep.spec.verdict import CheckResult, Verdict
+
+if TYPE_CHECKING:
+    from pytest_onnxprep.spec.verdict import CheckResult
 
 
 class OnnxPrepError(Exception):
@@ -48,6 +50,8 @@ class Finding(AssertionError):
     @classmethod
     def fail(cls, summary: str, details: str = "", sections: tuple[tuple[str, str], ...] = ()) -> Self:
         """A finding with nothing but words."""
+        from pytest_onnxprep.spec.verdict import CheckResult, Verdict  # collection needs none of it
+
         return cls(CheckResult(Verdict.FAIL, summary, details=details, sections=sections))
 
 
