@@ -22,6 +22,7 @@ suites: $(STAMP)
 test: $(STAMP)
 	mkdir -p build
 	$(BIN)/python -m coverage run -m pytest tests/ -n auto --maxprocesses 4 --dist loadfile -W error::pytest.PytestWarning
+	find . -maxdepth 1 -name '.coverage.*' -empty -delete  # of processes that a test killed
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report --fail-under=90
 
