@@ -12,8 +12,8 @@ from _pytest import pytester as pytester_module
 
 pytest_plugins = ["pytester"]
 
-for _name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID"):
-    os.environ.pop(_name, None)  # a story is a run of its own, also where a worker of xdist tells it
+for _name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID", "CI", "BUILD_NUMBER"):
+    os.environ.pop(_name, None)  # a story is a run of its own, also under xdist and in CI
 
 
 @pytest.fixture
