@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pytest_onnxprep.errors import ExporterError, closest
 
 ENTRY_POINT_GROUP = "pytest_onnxprep.exporters"
 
 
-@dataclass(frozen=True)
-class ExporterInfo:
+class ExporterInfo(NamedTuple):
     """One exporter.
 
     Args:

@@ -7,9 +7,9 @@ import inspect
 import os
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import pytest
 
@@ -27,8 +27,7 @@ from pytest_onnxprep.spec.variant import Variant
 CELL = "_onnxprep_cell"
 
 
-@dataclass(frozen=True)
-class Cell:
+class Cell(NamedTuple):
     """One item's worth: a variant and a check."""
 
     check: str

@@ -6,7 +6,6 @@ import importlib
 import os
 import re
 import traceback
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -102,7 +101,7 @@ def _check(item: CheckItem) -> CheckResult:
         item.stash[RESULT] = CheckResult(Verdict.SKIP, unmeasured)
         raise pytest.skip.Exception(unmeasured, _use_item_location=True)
     result: CheckResult = _room(item).run(case)
-    item.cell = replace(cell, variant=model.variant)  # what was guessed at collection is known now
+    item.cell = cell._replace(variant=model.variant)  # what was guessed at collection is known now
     if cell.check == "export":
         item.funcargs["onnx_model"] = model
     if cell.check == "latency":

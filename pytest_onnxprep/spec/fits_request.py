@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_onnxprep.spec.errors import SpecError
-from pytest_onnxprep.spec.target import Target, read_factor
 from pytest_onnxprep.spec.target_files import target_names
+
+if TYPE_CHECKING:
+    from pytest_onnxprep.spec.target import Target
 
 
 @dataclass(frozen=True)
@@ -40,5 +42,9 @@ def read_fits(target: Any = None, *, at: Any = None, speed_factor: Any = None) -
         for name, size in at.items():
             if isinstance(size, bool) or not isinstance(size, int) or size < 0:
                 raise SpecError(f"at: {name} must be a size, not {size!r}")
-    factor = None if speed_factor is None else read_factor("speed_factor", speed_factor)
+    factor = None
+    if speed_factor is not None:
+        from pytest_onnxprep.spec.target import read_factor  # takes tomllib along: only where it is asked for
+
+        factor = read_factor("speed_factor", speed_factor)
     return FitsRequest(() if target is None else target_names(target), () if at is None else (at,), factor)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_onnxprep.spec.errors import SpecError, closest
-from pytest_onnxprep.spec.target import Target, read_target
+
+if TYPE_CHECKING:
+    from pytest_onnxprep.spec.target import Target
 
 _SHIPPED = Path(__file__).parent.parent / "targets"
 
@@ -44,6 +46,8 @@ def load_target(name: str, folders: Iterable[Path]) -> Target:
     Raises:
         SpecError: there is none, or it cannot be read; with what is accepted.
     """
+    from pytest_onnxprep.spec.target import read_target  # takes tomllib along: only where a profile is read
+
     if name in shipped_targets():
         path = _SHIPPED / f"{name}.toml"
         return read_target(path.read_text(encoding="utf-8"), name, f"{name}.toml")
