@@ -68,8 +68,9 @@ def run_once(case: Case) -> None:
 
 def _described(timed: Samples, compared: Sequence[Part], request: LatencyRequest, session: Any) -> dict[str, Any]:
     """The figures of calls that were made for a comparison."""
-    steal = next(part.figures.get("steal_share") for part in compared if part.samples is timed)
-    return describe(timed, steal_share=steal, threads=request.threads, provider=session.get_providers()[0])
+    figures = next(part.figures for part in compared if part.samples is timed)
+    shares = {name: figures.get(name) for name in ("steal_share", "others_share")}
+    return describe(timed, **shares, threads=request.threads, provider=session.get_providers()[0])
 
 
 def _comparisons(compared: Sequence[Part]) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import math
-import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,7 +19,7 @@ from typing import Any
 from pytest_onnxprep.errors import OnnxPrepError
 from pytest_onnxprep.runtime.sampler import Clock, Probe, Run, Samples, collector_off, sample
 from pytest_onnxprep.runtime.session import make_session
-from pytest_onnxprep.stats.paired import FLOOR, PAIR_LOOKS, PairedDecision, judge_pairs
+from pytest_onnxprep.stats.paired import FLOOR, PAIR_LOOKS, PairedDecision, judge_pairs, sign_interval
 from pytest_onnxprep.stats.sequential import QUIET_SHARE, Ruling
 
 #: How a side is called: ``run(names, feeds)``.
@@ -35,10 +34,10 @@ ROUNDS = 3
 #: Seconds of warming up, in all and for each new session.
 SETTLE_S = 0.1
 WARM_UP_S = 0.01
-#: Seconds of sampling where the mark gives none; up to the second for two looks at slow models, and to the third on a
-#: busy machine. With seven processes on each core a pair takes five times as long, but it takes no more of them: equal
-#: models passed within 48 pairs in 12 of 14 processes, within 24 in 7.
-SHORTEST_S, SLOW_S, BUSY_S = 1.0, 2.0, 4.0
+#: Seconds of sampling where the mark gives none. Equal models, and those that differ by a tenth, need one; what is a
+#: few per cent off its limit needs more pairs, and a busy machine more seconds for as many: with seven processes on
+#: each core equal models passed within 48 pairs in 12 of 14 processes, within 24 in 7.
+LONGEST_S = 4.0
 #: A machine on which bursts take this many times the time of their calls is busy.
 STRETCHED = 1.5
 #: Seconds of the self-check that a fail has to survive, on a quiet machine and on a busy one.
@@ -48,6 +47,8 @@ SELF_CHECK_PAIRS = (6, 24)
 SLOW_OPEN_S = 0.1
 #: However slow the models, the first look is not waited for longer than this many times the time allowed.
 _PATIENCE = 10
+#: Two sessions of one model that differ by no more than chance does, one time in five, prove nothing about the machine.
+_SELF_CHECK_ALPHA = 0.1
 _FOREVER = 1 << 62
 
 
@@ -77,10 +78,11 @@ class Duet:
         bursts: calls in a burst of the model's, and of the rival's.
         sessions: how many pairs of sessions were made.
         steal_share: share of the CPU time wanted that the host withheld; None where unknown.
+        others_share: share of the machine's CPUs that other processes used; None where unknown.
         elapsed_s: seconds, everything included.
         is_single: whether one thread computes; with more, hand-overs within the pool count as preemption.
         stretch: how many times as long as their own work the bursts took: what neighbours took away.
-        self_check: how far two copies of the same model seemed apart (log ratio), where that was tried.
+        self_check: how far two copies of the same model were apart at the least (log ratio), where that was tried.
     """
 
     decision: PairedDecision
@@ -89,6 +91,7 @@ class Duet:
     bursts: tuple[int, int]
     sessions: int
     steal_share: float | None
+    others_share: float | None
     elapsed_s: float
     is_single: bool
     stretch: float
@@ -148,7 +151,7 @@ def duet(
         limit: largest ratio of the model's time to the rival's that is acceptable.
         threads: threads of either side, for the account of disturbances.
         max_time_s: seconds of sampling; 12 pairs of bursts are made however long they take, up to ten times of it.
-            None: one second, two for slow models, four on a busy machine.
+            None: four seconds; one is enough for all but what is close to its limit.
         clock: monotonic nanoseconds.
         probe: the operating system's account; made here if None.
 
@@ -167,6 +170,7 @@ def duet(
         playing.bursts,
         playing.sessions,
         playing.probe.steal_share(),
+        playing.probe.others_share(),
         (clock() - start) / 1e9,
         playing.probe.single,
         playing.stretch,
@@ -217,15 +221,14 @@ class _Playing:
 
     def until_decided(self, limit: float, max_time_s: float | None) -> PairedDecision:
         """One look after the other until a verdict; the first fail is followed by the self-check."""
-        usual = max_time_s or min(max(PAIR_LOOKS[1] * self.per_pair_s, SHORTEST_S), SLOW_S)
+        allowed = max_time_s or LONGEST_S
         start = self.clock()
 
         def is_over() -> bool:
-            allowed = usual if max_time_s or self.is_calm() else BUSY_S
             return self.clock() - start >= allowed * 1e9
 
         def is_late() -> bool:
-            return self.clock() - start >= _PATIENCE * usual * 1e9
+            return self.clock() - start >= _PATIENCE * allowed * 1e9
 
         for look, pairs in enumerate(PAIR_LOOKS, start=1):
             self._play(pairs, is_late if look == 1 else is_over, is_first=look == 1)
@@ -255,7 +258,10 @@ class _Playing:
         return preempted <= QUIET_SHARE and stolen <= QUIET_SHARE and self.stretch <= STRETCHED
 
     def self_check(self) -> float:
-        """How far two copies of the same model seem apart, as a log ratio >= 0."""
+        """How far two copies of the same model are apart at the least, as a log ratio >= 0.
+
+        Of each pair of sessions what its few ratios prove: their median would be as far apart by noise alone.
+        """
         side = self.rival if self.rival.is_fresh else self.model
         least, most = SELF_CHECK_PAIRS
         logs: list[float] = []
@@ -267,7 +273,8 @@ class _Playing:
                 for call in self.calls:
                     self._warm_up(call, WARM_UP_S)
             logs.append(self._pair(len(logs), aside))
-        return abs(statistics.median(logs))
+        rounds = [sign_interval(logs[i : i + least], _SELF_CHECK_ALPHA) for i in range(0, len(logs), least)]
+        return max(0.0, *(max(low, -high) for low, high in rounds))
 
     def _play(self, pairs: int, is_over: Callable[[], bool], *, is_first: bool) -> None:
         """Add pairs up to a total, in rounds with sessions of their own, until the time is over."""

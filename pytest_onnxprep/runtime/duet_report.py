@@ -47,6 +47,7 @@ class DuetReport:
             "rival_p95_ms": _ms(duet.rival, 0.95),
             "preempted_share": round(duet.preempted_share, 4),
             "steal_share": None if duet.steal_share is None else round(duet.steal_share, 4),
+            "others_share": None if duet.others_share is None else round(duet.others_share, 4),
             "stretch": round(duet.stretch, 2),
             "self_check": None if duet.self_check is None else round(duet.self_check, 6),
             "elapsed_s": round(duet.elapsed_s, 3),
@@ -69,6 +70,7 @@ class DuetReport:
             mine, other = _seconds(duet.model, q), _seconds(duet.rival, q)
             lines.append(f"{name:<14}{in_ms(mine):>14}{in_ms(other):>14}{mine / other:>8.3f}")
         stolen = "unknown" if duet.steal_share is None else percent(duet.steal_share)
+        copies = duet.self_check
         made = f"{self.decision.pairs} pairs of bursts of {_calls(*duet.bursts)}"
         lines += [
             "",
@@ -76,7 +78,7 @@ class DuetReport:
             f"judged is the median of the bursts' ratios; {made}, {duet.sessions} pairs of sessions, "
             f"{duet.elapsed_s:.2g} s",
             f"{percent(duet.preempted_share)} of calls preempted, CPU time stolen by the host: {stolen}"
-            + ("" if duet.self_check is None else f", two copies of one model differ by {100 * duet.self_check:.2f} %"),
+            + ("" if copies is None else f", two copies of one model differ by {100 * copies:.2f} % at least"),
             f"Hint: {self._hint()}",
         ]
         return "\n".join(lines)

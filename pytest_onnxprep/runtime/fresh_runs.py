@@ -10,8 +10,8 @@ from typing import Any
 from pytest_onnxprep.runtime.child_measure import ChildMeasure, Span
 from pytest_onnxprep.runtime.neighbours import Neighbours
 from pytest_onnxprep.spec.verdict import Verdict
-from pytest_onnxprep.stats.fresh import LOOKS, QUIET_OTHERS, Process, Surroundings, is_quiet, judge_processes
-from pytest_onnxprep.stats.sequential import QUIET_SHARE, Ruling
+from pytest_onnxprep.stats.fresh import LOOKS, Process, Surroundings, is_quiet, judge_processes
+from pytest_onnxprep.stats.sequential import QUIET_OTHERS, QUIET_SHARE, Ruling
 from pytest_onnxprep.stats.words import percent
 
 _VERDICTS = {Ruling.PASS: Verdict.PASS, Ruling.FAIL: Verdict.FAIL}

@@ -75,6 +75,7 @@ def measure(
     report = LatencyReport(
         evidence=sampling.evidence,
         steal_share=sampling.steal_share,
+        others_share=sampling.others_share,
         elapsed_s=sampling.elapsed_s,
         budgets=checked,
         decision=decision,
@@ -86,11 +87,14 @@ def measure(
     return LatencyMeasurement(verdict, report.summary(), sampling.taken.seconds, report.figures(), details)
 
 
-def describe(taken: Samples, *, steal_share: float | None, threads: int | None, provider: str) -> dict[str, Any]:
+def describe(
+    taken: Samples, *, steal_share: float | None, others_share: float | None, threads: int | None, provider: str
+) -> dict[str, Any]:
     """The figures of `measure` for calls that were made for another purpose and held to no budget."""
     return LatencyReport(
         evidence=Evidence(taken.seconds, taken.disturbed, taken.floors, steal_share or 0.0),
         steal_share=steal_share,
+        others_share=others_share,
         elapsed_s=sum(taken.seconds),
         budgets=[],
         decision=Decision(Ruling.PASS, ()),
@@ -134,12 +138,14 @@ class _Sampling:
         self.start = 0
         self.elapsed_s = 0.0
         self.steal_share: float | None = None
+        self.others_share: float | None = None
 
     @property
     def evidence(self) -> Evidence:
         """Everything so far."""
         taken = self.taken
-        return Evidence(taken.seconds, taken.disturbed, taken.floors, self.steal_share or 0.0)
+        shares = self.steal_share or 0.0, self.others_share or 0.0
+        return Evidence(taken.seconds, taken.disturbed, taken.floors, *shares)
 
     def until_decided(self, budgets: Sequence[Budget]) -> Decision:
         """Warm up, then look at 128, 256, ... calls, and at whatever there is when time ends.
@@ -177,4 +183,4 @@ class _Sampling:
         if missing > 0 and (not made or self.clock() < deadline):
             sample(*self.call, self.taken, rounds=missing, deadline=deadline, probe=self.probe, clock=self.clock)
         self.elapsed_s = (self.clock() - self.start) / 1e9
-        self.steal_share = self.probe.steal_share()
+        self.steal_share, self.others_share = self.probe.steal_share(), self.probe.others_share()

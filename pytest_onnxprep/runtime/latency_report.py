@@ -35,6 +35,7 @@ class LatencyReport:
         *,
         evidence: Evidence,
         steal_share: float | None,
+        others_share: float | None,
         elapsed_s: float,
         budgets: Sequence[Budget],
         decision: Decision,
@@ -42,7 +43,7 @@ class LatencyReport:
         provider: str,
     ) -> None:
         self.evidence, self.samples = evidence, evidence.samples
-        self.steal_share, self.elapsed_s = steal_share, elapsed_s
+        self.steal_share, self.others_share, self.elapsed_s = steal_share, others_share, elapsed_s
         self.decision = decision
         self.limits = {budget.name: budget.limit for budget in budgets}
         self.threads, self.provider = threads, provider
@@ -70,6 +71,7 @@ class LatencyReport:
             "effective_n": round(self.effective_n, 1),
             "preempted_share": round(self.evidence.preempted_share, 4),
             "steal_share": None if self.steal_share is None else round(self.steal_share, 4),
+            "others_share": None if self.others_share is None else round(self.others_share, 4),
             "budget": {f"{name}_ms": _ms(limit) for name, limit in self.limits.items()},
             "threads": self.threads or "default",
             "provider": self.provider,
@@ -107,11 +109,14 @@ class LatencyReport:
             if name in rulings:
                 line += f"{rulings[name].budget.limit * 1e3:>10g}  {_word(rulings[name])}"
             lines.append(line.rstrip())
-        stolen = "unknown" if self.steal_share is None else percent(self.steal_share)
+        stolen, others = (
+            "unknown" if share is None else percent(share) for share in (self.steal_share, self.others_share)
+        )
         lines += [
             "",
             f"{len(self.samples)} calls in {self.elapsed_s:.2g} s (worth {self.effective_n:.0f} independent ones), "
-            f"{percent(self.evidence.preempted_share)} preempted, CPU time stolen by the host: {stolen}",
+            f"{percent(self.evidence.preempted_share)} preempted, CPU time stolen by the host: {stolen}, "
+            f"CPUs used by other processes: {others}",
             f"{self.provider}, threads: {self.threads or 'default'}, fastest call {in_ms(min(self.samples))} ms",
             f"Hint: {self._hint()}",
         ]

@@ -12,8 +12,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
+
+from pytest_onnxprep.runtime.cpu_account import CpuAccount
 
 #: Returns nanoseconds.
 Clock = Callable[[], int]
@@ -30,7 +31,6 @@ SLOW_WARM_UP_S = 1.0
 # measured); a preemption that cost less than this share of the call did not decide its latency.
 _LOST_SHARE = 0.02
 _LOST_NS = 20_000  # where switches cannot be counted: below this, clock granularity looks like lost time
-_JIFFY_ROUNDING = 1
 
 
 @dataclass
@@ -62,7 +62,7 @@ class Probe:
         self.threads = threads or _cpus()
         self._cpu_ns = time.thread_time_ns if self.single else time.process_time_ns
         self._switches = _switch_counter(self.single)
-        self._first_steal = self._read_steal()
+        self._account = CpuAccount()
 
     def snapshot(self) -> tuple[int, int]:
         """Involuntary context switches and CPU nanoseconds so far; -1 switches where nobody counts them."""
@@ -80,26 +80,12 @@ class Probe:
         return after[0] > before[0] and (not self.single or lost > _LOST_SHARE * wall_ns)
 
     def steal_share(self) -> float | None:
-        """Share of the CPU time wanted on this machine since the probe was made that its host withheld, 0..1.
+        """See `CpuAccount.steal_share`, since the probe was made."""
+        return self._account.steal_share()
 
-        None where the system does not say (no ``/proc/stat``).
-        """
-        now = self._read_steal()
-        if now is None or self._first_steal is None:
-            return None
-        stolen = max(0, now[0] - self._first_steal[0] - _JIFFY_ROUNDING)
-        busy = now[1] - self._first_steal[1]
-        return stolen / (stolen + busy) if stolen > 0 else 0.0
-
-    @staticmethod
-    def _read_steal() -> tuple[int, int] | None:
-        """Jiffies stolen and jiffies used, all CPUs together (``proc_stat(5)``)."""
-        try:
-            with Path("/proc/stat").open(encoding="ascii") as stat:
-                user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, stat.readline().split()[1:9])
-        except (OSError, ValueError):
-            return None
-        return steal, user + nice + system + irq + softirq
+    def others_share(self) -> float | None:
+        """See `CpuAccount.others_share`, since the probe was made."""
+        return self._account.others_share()
 
 
 def warm_up(run: Run, names: Sequence[str], feeds: Mapping[str, Any], *, limit_s: float, clock: Clock) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pytest_onnxprep.stats.binomial import binomial_cdf, binomial_sf
-from pytest_onnxprep.stats.sequential import QUIET_SHARE, Ruling
+from pytest_onnxprep.stats.sequential import QUIET_OTHERS, QUIET_SHARE, Ruling
 
 #: Processes at each look. Fewer than five cannot pass, fewer than seven cannot fail.
 LOOKS = (5, 8, 11)
@@ -21,8 +21,6 @@ ALPHA_FAIL = 0.01
 #: On a machine that is not quiet even the undisturbed time must be so many times the budget: a busy sibling of the core
 #: and shared caches make CPU time itself longer, by up to about as much.
 GROSS = 2.0
-#: Largest share of the machine's CPUs that other processes may use while it still counts as quiet.
-QUIET_OTHERS = 0.1
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,9 @@ ALPHA_PASS = 0.05
 ALPHA_FAIL = 0.01
 #: Largest share of preempted calls, and of stolen CPU time, of a machine that counts as quiet.
 QUIET_SHARE = 0.03
+#: Largest share of the machine's CPUs that other processes may use: one that copies memory slows the others' calls
+#: without preempting a single one.
+QUIET_OTHERS = 0.1
 #: Fewer calls than this cannot show that a machine is quiet.
 QUIET_CALLS = 32
 #: Fewest calls from which a mean may pass.
@@ -67,12 +70,14 @@ class Evidence:
         floors: per call, seconds it would have needed on an undisturbed machine at the very least (its CPU time);
             empty where unknown. Only read for disturbed calls.
         steal_share: share of the CPU time wanted that the host gave to somebody else, 0..1.
+        others_share: share of the machine's CPUs that other processes used, 0..1.
     """
 
     samples: Sequence[float]
     disturbed: Sequence[bool]
     floors: Sequence[float] = ()
     steal_share: float = 0.0
+    others_share: float = 0.0
 
     @property
     def preempted_share(self) -> float:
@@ -81,8 +86,9 @@ class Evidence:
 
     @property
     def is_calm(self) -> bool:
-        """Whether neither preemption nor steal was seen to speak of."""
-        return self.preempted_share <= QUIET_SHARE and self.steal_share <= QUIET_SHARE
+        """Whether neither preemption nor steal nor other processes were seen to speak of."""
+        taken = max(self.preempted_share, self.steal_share)
+        return taken <= QUIET_SHARE and self.others_share <= QUIET_OTHERS
 
     def clean(self) -> list[float]:
         """Seconds per call with the machine's part taken off; calls of which nothing can be said are left out.
@@ -99,7 +105,8 @@ class Evidence:
     def certificate(self, limit: float, alpha: float) -> str:
         """Why calls over the limit are the model's doing and not the machine's; ``""`` if they may not be.
 
-        - ``"quiet"``: at most 3 % of calls were preempted, at most 3 % of CPU time stolen.
+        - ``"quiet"``: at most 3 % of calls were preempted, at most 3 % of CPU time stolen, at most 10 % of the
+          machine used by others.
         - ``"quartile"``: even the lower quartile of the undisturbed calls is over the limit, tested at ``alpha``.
         - ``"twofold"``: every undisturbed call, and there are four or more, took over twice the limit.
         """
@@ -283,4 +290,6 @@ def _why_undecided(rulings: Sequence[BudgetRuling], evidence: Evidence, alpha_pa
         noise.append(f"{percent(evidence.preempted_share)} of calls preempted")
     if evidence.steal_share > QUIET_SHARE:
         noise.append(f"{percent(evidence.steal_share)} of CPU time stolen by the host")
+    if evidence.others_share > QUIET_OTHERS:
+        noise.append(f"other processes used {percent(evidence.others_share)} of the CPUs")
     return f"machine noisy: {', '.join(noise)} ({around})", 0

@@ -21,9 +21,9 @@ from pytest_onnxprep.spec.verdict import Verdict
 class Simulation(Probe):
     """Session, clock and probe in one: no call takes real time, none is really preempted."""
 
-    def __init__(self, latency_ms, preempted=lambda: False, steal=0.0):
+    def __init__(self, latency_ms, preempted=lambda: False, steal=0.0, others=0.0):
         super().__init__(1)
-        self.latency_ms, self.preempted, self.steal = latency_ms, preempted, steal
+        self.latency_ms, self.preempted, self.steal, self.others = latency_ms, preempted, steal, others
         self.now = self.switches = self.cpu = 0
 
     def run(self, names, feeds):
@@ -46,6 +46,9 @@ class Simulation(Probe):
 
     def steal_share(self):
         return self.steal
+
+    def others_share(self):
+        return self.others
 
     def measure(self, max_time_s=3.0, **budgets):
         return measure(self, {}, budgets=budgets, threads=1, max_time_s=max_time_s, clock=lambda: self.now, probe=self)

@@ -128,15 +128,6 @@ def test_without_counted_switches_time_off_the_cpu_decides(monkeypatch):
     assert not several.was_disturbed(10 * MS, (-1, 0), (-1, 0))
 
 
-@pytest.mark.parametrize(("later", "share"), [((0, 1000), 0.0), ((1, 1000), 0.0), ((101, 900), 0.1), (None, None)])
-def test_steal_is_the_share_of_time_wanted(monkeypatch, later, share):
-    """One jiffy is rounding; beyond it the stolen share of busy time counts; no /proc/stat, no answer."""
-    readings = iter([(0, 0), later])
-    monkeypatch.setattr(Probe, "_read_steal", staticmethod(lambda: next(readings)))
-
-    assert Probe(1).steal_share() == share
-
-
 def test_probe_reads_this_system():
     """On a real system the counters never run backwards."""
     for threads in (1, 2, None):

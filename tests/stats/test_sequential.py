@@ -13,7 +13,7 @@ P95 = Budget("p95", 0.010, 0.95)
 MEAN = Budget("mean", 0.010, None)
 
 
-def decide(draw, *budgets: Budget, disturbed=lambda: False, steal_share=0.0) -> Decision:
+def decide(draw, *budgets: Budget, disturbed=lambda: False, **shares) -> Decision:
     """Look until a verdict, drawing seconds per call."""
     samples: list[float] = []
     flags: list[bool] = []
@@ -21,7 +21,7 @@ def decide(draw, *budgets: Budget, disturbed=lambda: False, steal_share=0.0) -> 
         while len(samples) < calls:
             samples.append(draw())
             flags.append(disturbed())
-        evidence = Evidence(samples, flags, steal_share=steal_share)
+        evidence = Evidence(samples, flags, **shares)
         decision = judge(evidence, budgets, look=look, final=look == len(LOOKS))
         if decision.ruling is not Ruling.CONTINUE:
             break
@@ -109,6 +109,17 @@ def test_stolen_time_is_noise():
 
     assert decision.ruling is Ruling.INCONCLUSIVE
     assert "7.0 % of CPU time stolen by the host" in decision.reason
+
+
+@pytest.mark.parametrize(("share", "ruling"), [(0.05, Ruling.FAIL), (0.25, Ruling.INCONCLUSIVE)])
+def test_busy_neighbours_are_noise(share, ruling):
+    """One that copies memory slows a call in ten and preempts none: the model is not failed for it."""
+    rng = random.Random(0)
+    decision = decide(violating(rng, 0.12), P95, others_share=share)
+
+    assert decision.ruling is ruling
+    assert ("other processes used 25 % of the CPUs" in decision.reason) == (ruling is Ruling.INCONCLUSIVE)
+    assert decide(violating(rng, 0.95), P95, others_share=0.5).budgets[0].certificate == "quartile"
 
 
 def test_stolen_share_is_taken_off_before_calling_it_gross():
