@@ -6,21 +6,29 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from pytest_onnxprep.artifacts.onnx_model import OnnxModel
-from pytest_onnxprep.compare.choices import free_choices, is_free
+from pytest_onnxprep.checks.other_evaluations import OtherEvaluations
+from pytest_onnxprep.compare.choices import is_free
 from pytest_onnxprep.compare.conditioning import Cause, Evidence, agree_in_double, distance, judge
 from pytest_onnxprep.compare.elementwise import Difference
 from pytest_onnxprep.compare.padding import is_hidden
+from pytest_onnxprep.compare.rounding_errors import (
+    epsilons_of,
+    is_finite,
+    largest_finite,
+    relative_error,
+    wrong_elements,
+)
 from pytest_onnxprep.compare.ties import choice_behind, is_quantised, is_tie
 from pytest_onnxprep.compare.underflow import is_underflow
 from pytest_onnxprep.errors import ReferenceRefused
 from pytest_onnxprep.fuzz.nudge import nudged
 from pytest_onnxprep.localise.graph import Graph
-from pytest_onnxprep.localise.probe import Probe, open_session
+from pytest_onnxprep.localise.probe import Probe
 from pytest_onnxprep.sources.base import Double, RoundingDouble
 from pytest_onnxprep.spec.tolerance import EPSILON, Tolerance
 
@@ -37,13 +45,13 @@ QUIET = 16
 HANDFUL = 4
 #: ONNX Runtime's error against float64 is no cause for suspicion up to this many times the framework's own.
 FAIR = 4
-#: Other roundings of the framework's program that are looked at, and other choices among equals in the file.
+#: Other roundings that are looked at, of the framework's program and of the file's graph.
 ROUNDINGS = 16
-CHOICES = 16
+GRAPH_ROUNDINGS = 4
+#: Differences are of one size up to this factor: how far rounding carries depends on the example.
+ALIKE = 4
 #: Scales of an output that say what is usual for it.
 _SCALES = 64
-#: A difference of a few of these is one of underflow.
-_UNDERFLOW = {"float16": 2.0**-24, "bfloat16": 2.0**-126, "float32": 2.0**-126, "float64": 2.0**-1022}
 
 
 _FAULTS = (Cause.DIFFERENT, Cause.LESS_PRECISE, Cause.UNEXPLAINED)
@@ -96,7 +104,7 @@ class Arbiter:
         #: Whether there is one graph to look into; of a pipeline there are several.
         self._is_one_file = not model.parts
         self._choices_s = DOUBLE_S
-        self._choosing: dict[str, Any] = {}
+        self._others = OtherEvaluations(model, self._graph)
         self._allowed: dict[str, float] = {}
         self._scales: dict[str, list[float]] = {}
         self.own_error: float | None = None
@@ -108,11 +116,11 @@ class Arbiter:
         scales = self._scales.setdefault(difference.output, [])
         if len(scales) < _SCALES:
             scales.append(difference.scale)
-        return _epsilons(difference) > self._allowed.get(difference.output, QUIET)
+        return epsilons_of(difference) > self._allowed.get(difference.output, QUIET)
 
     def worth_a_look(self, difference: Difference) -> bool:
         """Whether the largest error of a whole run is more than a handful of roundings."""
-        return self._tolerance_of(difference.output).is_derived and _epsilons(difference) > HANDFUL
+        return self._tolerance_of(difference.output).is_derived and epsilons_of(difference) > HANDFUL
 
     def rule(self, feeds: Arrays, expected: Arrays, actual: Arrays, difference: Difference) -> Ruling:
         """Rule on one output that is outside its tolerance, or suspicious.
@@ -131,7 +139,7 @@ class Arbiter:
             return Ruling(not difference.matches, Cause.DIFFERENT)
         if difference.kind != "shape" and self._is_padding(feeds, difference, reference, value):
             return Ruling(False, Cause.PADDING)
-        if difference.kind == "nan" and not all(map(_is_finite, feeds.values())):
+        if difference.kind == "nan" and not all(map(is_finite, feeds.values())):
             return Ruling(True, Cause.UNEXPLAINED)  # the user's own NaN came out as something else
         if not difference.matches and self._is_strict(difference, reference):
             return Ruling(True, Cause.UNEXPLAINED)
@@ -145,7 +153,7 @@ class Arbiter:
         if self._is_settled(difference):
             return Ruling(False, Cause.ILL_CONDITIONED)
         truth = self._truth(feeds, name) if wide else None
-        own = _relative(truth, reference)
+        own = relative_error(truth, reference)
         self.own_error = max(own or 0.0, self.own_error or 0.0) if own is not None else self.own_error
         if difference.matches and (truth is None or self._is_fair(truth, reference, value)):
             self._allow(difference)
@@ -153,7 +161,7 @@ class Arbiter:
         graph = self._graph_value(feeds, name) if wide else None
         if difference.kind == "shape":
             return self._rule_on_shape(feeds, name, reference, value, truth, graph)
-        wrong = _wrong(difference, reference, value)
+        wrong = wrong_elements(difference, reference, value)
         depth = max((array.size for array in feeds.values()), default=0)
         evidence = Evidence(reference, value, truth, graph, usual_scale=self._usual_scale(name), depth=depth)
         cause = judge(evidence, wrong)
@@ -171,6 +179,13 @@ class Arbiter:
                 evidence = replace(evidence, nudged=[*evidence.nudged, rounded])
                 cause = judge(evidence, wrong)
                 if cause not in (Cause.UNEXPLAINED, Cause.LESS_PRECISE):
+                    break
+        if cause is Cause.UNEXPLAINED and truth is None:
+            for rounded in self._graph_rounded(feeds, name, expected, actual, graph):
+                evidence = replace(evidence, nudged=[*evidence.nudged, rounded])
+                cause = judge(evidence, wrong)
+                if cause is not Cause.UNEXPLAINED:
+                    self._settle(difference)
                     break
         if cause in _FAULTS and self._is_free_choice(feeds, difference, reference, wrong):
             return Ruling(False, Cause.TIE, own)
@@ -191,20 +206,20 @@ class Arbiter:
         """Remember how large a difference of this output was seen to be rounding."""
         if difference.kind == "values":
             name = difference.output
-            self._settled[name] = max(self._settled.get(name, 0.0), _epsilons(difference))
+            self._settled[name] = max(self._settled.get(name, 0.0), epsilons_of(difference))
 
     def _is_settled(self, difference: Difference) -> bool:
-        """Whether time for float64 is over, after it settled larger differences of this output as rounding."""
+        """Whether time for float64 is over, after it settled differences of this size of this output as rounding."""
         if self._time_left() > 0 or difference.kind != "values":
             return False
-        return 0 < _epsilons(difference) <= self._settled.get(difference.output, 0.0)
+        return 0 < epsilons_of(difference) <= ALIKE * self._settled.get(difference.output, 0.0)
 
     def _is_padding(self, feeds: Arrays, difference: Difference, reference: np.ndarray, value: np.ndarray) -> bool:
         """Whether the outputs differ only where they stand for padding."""
         hidden = [is_hidden(feeds[name], reference.shape, difference.output) for name in self._masks]
         if not hidden or not np.any(hidden):
             return False
-        return not bool(np.any(_wrong(difference, reference, value) & ~np.logical_or.reduce(hidden)))
+        return not bool(np.any(wrong_elements(difference, reference, value) & ~np.logical_or.reduce(hidden)))
 
     def _is_tie(self, feeds: Arrays, name: str, reference: np.ndarray, value: np.ndarray) -> bool:
         """Whether an index output names other ones of equal values."""
@@ -227,7 +242,7 @@ class Arbiter:
             return False
         started = time.monotonic()
         try:
-            others = self._other_choices(feeds, difference.output)
+            others = self._others.choices(feeds, difference.output)
         finally:
             self._choices_s -= time.monotonic() - started
         allowed = difference.atol + difference.rtol * np.abs(reference.astype(np.float64))
@@ -240,22 +255,6 @@ class Arbiter:
             return is_underflow(feeds, name, reference, value, *run, self._tolerance_of(name))
         except Exception:  # refused: no verdict
             return False
-
-    def _other_choices(self, feeds: Arrays, name: str) -> list[np.ndarray]:
-        """The file's output where its TopK nodes choose others among equals."""
-        try:
-            if name not in self._choosing:
-                self._choosing[name] = None
-                model = free_choices(self._model.graph_proto, name)
-                if model is not None:
-                    self._choosing[name] = open_session(
-                        model, self._model.path.resolve().parent, self._model.custom_ops
-                    )
-            session = self._choosing[name]
-            return [] if session is None else [session.run([name], dict(feeds))[0] for _ in range(CHOICES)]
-        except Exception:  # no verdict
-            self._choosing[name] = None
-            return []
 
     def _is_strict(self, difference: Difference, reference: np.ndarray) -> bool:
         """Whether a tolerance given in numbers is below ordinary rounding: numpy's rule is meant then."""
@@ -272,11 +271,11 @@ class Arbiter:
         eps = EPSILON.get(reference.dtype.name, 0.0)
         own = float(distance(reference.astype(np.float64), truth).max())
         error = float(distance(value.astype(np.float64), truth).max())
-        return error <= FAIR * (own + eps * _scale(truth))
+        return error <= FAIR * (own + eps * largest_finite(truth))
 
     def _allow(self, difference: Difference) -> None:
         """Explained once, errors of this size are not looked at again; never more than 64 epsilons."""
-        allowed = min(1.5 * _epsilons(difference), 64.0)
+        allowed = min(1.5 * epsilons_of(difference), 64.0)
         self._allowed[difference.output] = max(self._allowed.get(difference.output, QUIET), allowed)
 
     def _rule_on_shape(
@@ -327,6 +326,23 @@ class Arbiter:
                 return
             yield outputs[name]
 
+    def _graph_rounded(
+        self, feeds: Arrays, name: str, expected: Arrays, actual: Arrays, exact: np.ndarray | None
+    ) -> Iterator[np.ndarray]:
+        """The framework's output, moved as far as the file's own rounding moves the file's: of what has no float64."""
+        reference, value = expected[name], actual[name]
+        if reference.dtype.name not in EPSILON or value.shape != reference.shape:
+            return
+        for seed in range(GRAPH_ROUNDINGS):
+            rounded = None
+            if exact is not None and exact.shape == reference.shape:
+                rounded, around = self._timed(partial(self._others.rounded, feeds, name, reference.dtype, seed)), exact
+            if rounded is None:  # no float64 of it, or too late: the file itself, with noise in it
+                rounded, around = self._others.noisy(feeds, name), value
+            if rounded is None or rounded.shape != reference.shape:
+                return
+            yield reference.astype(np.float64) + (rounded.astype(np.float64) - around)
+
     def _usual_scale(self, name: str) -> float:
         scales = self._scales.get(name)
         return float(np.median(scales)) if scales else 0.0
@@ -359,36 +375,3 @@ class Arbiter:
             except ReferenceRefused:
                 continue
         return found
-
-
-def _epsilons(difference: Difference) -> float:
-    """The largest error in epsilons of the output's scale; 0 where neither is a float's."""
-    eps = EPSILON.get(difference.dtype, 0.0)
-    return difference.max_abs / max(eps * difference.scale, _UNDERFLOW[difference.dtype]) if eps else 0.0
-
-
-def _wrong(difference: Difference, reference: np.ndarray, value: np.ndarray) -> np.ndarray:
-    """The elements to explain: outside the tolerance, or, where none is, the ones furthest apart."""
-    expected = reference.astype(np.float64)
-    error = distance(value.astype(np.float64), expected)
-    if difference.matches:
-        return np.asarray(error >= error.max() / 4)
-    allowed = difference.atol + difference.rtol * np.where(np.isfinite(expected), np.abs(expected), 0.0)
-    return np.asarray(error > allowed)
-
-
-def _relative(truth: np.ndarray | None, reference: np.ndarray) -> float | None:
-    if truth is None or truth.shape != reference.shape:
-        return None
-    scale = _scale(truth)
-    own = float(distance(reference.astype(np.float64), truth).max())
-    return own / scale if scale else own
-
-
-def _is_finite(array: np.ndarray) -> bool:
-    return array.dtype.kind not in "f" or bool(np.isfinite(array).all())
-
-
-def _scale(values: np.ndarray) -> float:
-    finite = np.abs(values[np.isfinite(values)])
-    return float(finite.max()) if finite.size else 0.0

@@ -9,12 +9,14 @@ from unittest import mock
 
 import numpy as np
 
+from pytest_onnxprep.exporters.tensorflow_fourier import fourier_handlers
+
 _XLA_MARKS = ("_XlaMustCompile", "_XlaCompile", "_XlaScope", "_noinline")
 
 
 def handlers() -> dict[str, tuple[Any, list[Any]]]:
     """For ``custom_op_handlers``."""
-    return {"Erfc": (_erfc, [])}
+    return {"Erfc": (_erfc, []), **fourier_handlers()}
 
 
 def _erfc(context: Any, node: Any, name: str, _: Any) -> Any:

@@ -6,13 +6,15 @@ from typing import Any
 
 import numpy as np
 
+from pytest_onnxprep.exporters.tensorflow_fourier import fourier_handlers
+
 #: Inputs of an LSTM without peepholes, projection and normalisation: data, 4 + 4 weights, 4 biases, 2 states.
 _PLAIN_LSTM = 15
 
 
 def handlers() -> dict[str, tuple[Any, list[Any]]]:
     """For ``custom_op_handlers``."""
-    return {"TFL_GELU": (_gelu, []), "TFL_UNIDIRECTIONAL_SEQUENCE_LSTM": (_lstm, [])}
+    return {"TFL_GELU": (_gelu, []), "TFL_UNIDIRECTIONAL_SEQUENCE_LSTM": (_lstm, []), **fourier_handlers()}
 
 
 def _gelu(context: Any, node: Any, name: str, _: Any) -> Any:

@@ -1,13 +1,14 @@
-"""Values the user makes: a callable, or a Hypothesis strategy for the elements."""
+"""Values the user makes: a list, a callable, or a Hypothesis strategy for the elements."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from pytest_onnxprep.errors import OnnxPrepError
+from pytest_onnxprep.fuzz.recipes import numpy_dtype
 from pytest_onnxprep.spec.tensor import TensorSpec
 
 
@@ -15,19 +16,27 @@ def custom_values(name: str, spec: TensorSpec) -> Callable[[Any, tuple[int, ...]
     """The user's own value maker of an input, or None where a named recipe makes the values.
 
     Raises:
-        OnnxPrepError: ``values=`` is neither a recipe, a callable nor a Hypothesis strategy.
+        OnnxPrepError: ``values=`` is neither a recipe, a list, a callable nor a Hypothesis strategy.
     """
     if spec.values is None or isinstance(spec.values, str):
         return None
+    if isinstance(spec.values, (list, tuple)):
+        return from_list(spec.values, spec.dtype)
     if type(spec.values).__module__.startswith("hypothesis."):
         return from_strategy(spec.values, spec.dtype)
     if callable(spec.values):
         maker: Callable[[Any, tuple[int, ...]], Any] = spec.values
         return maker
     raise OnnxPrepError(
-        f"values of input {name!r} is {spec.values!r}; accepted: a named recipe, a Hypothesis strategy, "
-        "or f(rng, shape) -> array"
+        f"values of input {name!r} is {spec.values!r}; accepted: a named recipe, a list of values, "
+        "a Hypothesis strategy, or f(rng, shape) -> array"
     )
+
+
+def from_list(values: Sequence[Any], dtype: str) -> Callable[[Any, tuple[int, ...]], np.ndarray]:
+    """Turn the admissible values into ``f(rng, shape)``: each element is one of them."""
+    elements = np.array(values, dtype=numpy_dtype(dtype))
+    return lambda rng, shape: np.asarray(elements[rng.integers(0, len(elements), shape)])
 
 
 def from_strategy(strategy: Any, dtype: str) -> Callable[[Any, tuple[int, ...]], np.ndarray]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from pytest_onnxprep.runtime.double_limit import within
 from pytest_onnxprep.runtime.double_ops import make_evaluator
+from pytest_onnxprep.runtime.double_rounding import GraphRounding
 from pytest_onnxprep.runtime.double_types import put_weights, take_weights, widen_graph, widen_nodes, widened
 
 Arrays = Mapping[str, np.ndarray]
@@ -53,6 +54,7 @@ class DoubleGraph:
         self._outputs: list[str] = []
         self._evaluate: Evaluate | None = None
         self._stop: Callable[[], None] = lambda: None
+        self._evaluator: Any = None
         self.reason: str | None = None
 
     def run(self, feeds: Arrays) -> dict[str, np.ndarray] | None:
@@ -68,12 +70,35 @@ class DoubleGraph:
             self._evaluate = None
             return None
 
+    def rounded(self, feeds: Arrays, dtype: np.dtype[Any], eps: float, seed: int) -> dict[str, np.ndarray] | None:
+        """The outputs of an evaluation that rounds to this precision at random; None where there is none in time."""
+        try:
+            values = within(2 * self._max_s, lambda: self._run_rounded(feeds, GraphRounding(dtype, eps, seed)))
+            return dict(zip(self._outputs, map(np.asarray, values), strict=True))
+        except Exception:  # no verdict
+            return None
+
+    def _run_rounded(self, feeds: Arrays, rounding: GraphRounding) -> list[Any]:
+        if self._evaluator is None:
+            self._evaluator = make_evaluator(*self._widened())
+        self._evaluator.rounding = rounding
+        with np.errstate(all="ignore"):
+            given = {name: widened(np.asarray(feeds[name])) for name in self._inputs & feeds.keys()}
+            return list(self._evaluator.run(self._outputs, given))
+
     def _run(self, feeds: Arrays) -> list[Any]:
         with np.errstate(all="ignore"):
             evaluate = self._evaluate = self._evaluate or self._prepare()
             return evaluate({name: widened(np.asarray(feeds[name])) for name in self._inputs & feeds.keys()})
 
     def _prepare(self) -> Evaluate:
+        proto, weights = self._widened()
+        if _operators(proto) <= EXACT_IN_ONNXRUNTIME:
+            return self._with_onnxruntime(proto, weights)
+        return self._with_numpy(proto, weights)
+
+    def _widened(self) -> tuple[Any, dict[str, np.ndarray]]:
+        """The model without its weights, and these."""
         import onnx
 
         proto = onnx.load(str(self._path), load_external_data=False)
@@ -86,9 +111,7 @@ class DoubleGraph:
         widen_graph(proto.graph)
         for function in proto.functions:
             widen_nodes(function.node)
-        if _operators(proto) <= EXACT_IN_ONNXRUNTIME:
-            return self._with_onnxruntime(proto, weights)
-        return self._with_numpy(proto, weights)
+        return proto, weights
 
     def _with_numpy(self, proto: Any, weights: dict[str, np.ndarray]) -> Evaluate:
         evaluator = make_evaluator(proto, weights)

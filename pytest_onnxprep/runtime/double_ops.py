@@ -15,6 +15,7 @@ from pytest_onnxprep.runtime import double_sampling as sampling
 from pytest_onnxprep.runtime import double_windows as windows
 from pytest_onnxprep.runtime.double_call import Call
 from pytest_onnxprep.runtime.double_control import control_operators
+from pytest_onnxprep.runtime.double_rounding import GraphRounding
 from pytest_onnxprep.runtime.double_types import widen_nodes
 
 Operator = Callable[..., np.ndarray | tuple[np.ndarray, ...]]
@@ -102,6 +103,8 @@ def _evaluator_class() -> Any:
                 proto = copied
                 widen_nodes(proto.node)
             super().__init__(proto, *arguments, **keywords)
+            #: Rounds what the nodes of this graph return, not those of graphs and functions inside it.
+            self.rounding: GraphRounding | None = None
             self._plan = [_planned(node) for node in self.rt_nodes_]
 
         def run(  # type: ignore[override]
@@ -109,20 +112,23 @@ def _evaluator_class() -> Any:
         ) -> list[Any]:
             """Every node once, in order; ONNX's own loop spends more time on its log than most nodes take."""
             results = {"": None, **self.rt_inits_, **feed_inputs}
-            for run, inputs, outputs, is_linked, needs_context in self._plan:
+            for kind, run, inputs, outputs, is_linked, needs_context in self._plan:
                 keywords = {"linked_attributes": attributes} if is_linked and attributes else {}
                 if needs_context:
                     keywords["context"] = results
-                found = run(*[results[name] for name in inputs], **keywords)
+                values = [results[name] for name in inputs]
+                rounding = self.rounding
+                found = run(*values, **keywords) if rounding is None else rounding.call(kind, run, values, keywords)
                 results.update(zip(outputs, found, strict=False))
             return [results[name] for name in output_names or self.output_names]
 
     return DoubleEvaluator
 
 
-def _planned(node: Any) -> tuple[Callable[..., Any], list[str], list[str], bool, bool]:
-    """How to call a node, and with what."""
-    return node.run, list(node.input), list(node.output), node.has_linked_attribute, node.need_context()
+def _planned(node: Any) -> tuple[str, Callable[..., Any], list[str], list[str], bool, bool]:
+    """What a node is, how to call it, and with what."""
+    kind = node.onnx_node.op_type
+    return kind, node.run, list(node.input), list(node.output), node.has_linked_attribute, node.need_context()
 
 
 def _replacement(domain: str, name: str, function: Operator) -> Any:

@@ -74,14 +74,18 @@ class SavedModelSource(TfFunctionSource):
 
     def derived_signature(self) -> Signature:
         """The inputs of the signature."""
-        return signature_of(dict(self.model.structured_input_signature[1]))
+        return signature_of({name: self.model.structured_input_signature[1][name] for name in self._own_inputs()})
 
     def call(self, tensors: Any) -> Any:
         """Signatures take keywords; inputs of other names are taken in order."""
-        own = list(self.model.structured_input_signature[1])
+        own = self._own_inputs()
         if set(tensors) != set(own) and len(tensors) == len(own):
             tensors = dict(zip(own, tensors.values(), strict=True))
         return self.model(**tensors)
+
+    def _own_inputs(self) -> list[str]:
+        """By name: TensorFlow lists them in another order in every process."""
+        return sorted(self.model.structured_input_signature[1])
 
     def fingerprint(self) -> Digest:
         """Every file of the folder, by content."""

@@ -16,6 +16,7 @@ _LARGEST_BYTES = 500_000_000
 _SUFFIX = "_in_double"
 #: TensorFlow's numbers for float32, float16 and bfloat16 -> their machine epsilons.
 _FLOAT = 1
+_FUSED = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
 _EPSILONS = {_FLOAT: 2.0**-23, 19: 2.0**-10, 14: 2.0**-7}
 
 
@@ -117,6 +118,8 @@ def _widened(source: Any, signature: Signature) -> TensorFlowDouble:
         raise ValueError("too large")
     kinds = [node.attr["T"].type for node in graph.node if "T" in node.attr]  # asking for a key would make it
     kinds = [kind for kind in kinds if kind in _EPSILONS]
+    for node in [node for node in graph.node if node.op in _FUSED and not node.attr["is_training"].b]:
+        _take_apart(graph, node)
     # Functions are global in TensorFlow: the widened ones need names of their own.
     own = {body.signature.name for body in graph.library.function}
     for body in graph.library.function:
@@ -132,6 +135,32 @@ def _widened(source: Any, signature: Signature) -> TensorFlowDouble:
     feeds = [tensor.name for tensor in frozen.inputs]
     fetches = [tensor.name for tensor in frozen.outputs]
     return TensorFlowDouble(graph, inputs, feeds, fetches, names, max(kinds, key=kinds.count, default=_FLOAT))
+
+
+def _take_apart(graph: Any, node: Any) -> None:
+    """Write a fused batch normalisation out: TensorFlow has it for float32 statistics only."""
+    import tensorflow as tf
+
+    if node.attr["data_format"].s not in (b"", b"NHWC", b"NDHWC"):
+        return
+    name, kind = node.name, node.attr["T"].type
+    x, scale, offset, mean, variance = node.input[:5]
+
+    def add(op: str, *inputs: str, called: str = "") -> str:
+        added = graph.node.add()
+        added.op, added.name = op, called or f"{name}/onnxprep_{len(graph.node)}"
+        added.input.extend(inputs)
+        added.attr["T"].type = kind
+        return str(added.name)
+
+    epsilon = graph.node.add()
+    epsilon.op, epsilon.name = "Const", f"{name}/onnxprep_epsilon"
+    epsilon.attr["dtype"].type = kind
+    tensor = tf.make_tensor_proto(node.attr["epsilon"].f, dtype=tf.dtypes.as_dtype(kind))
+    epsilon.attr["value"].tensor.CopyFrom(tensor)
+    factor = add("Mul", add("Rsqrt", add("AddV2", variance, epsilon.name)), scale)
+    add("AddV2", add("Mul", add("Sub", x, mean), factor), offset, called=name)
+    graph.node.remove(node)
 
 
 def _double(kind: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from pytest_onnxprep.sources.source_code import Digest, code_digest
 from pytest_onnxprep.sources.trace import DEFAULT, Limits, Trace
 from pytest_onnxprep.spec.signature import Signature
 from pytest_onnxprep.spec.tensor import TensorSpec
+
+#: The number of a function, in the names of its arguments.
+_NUMBERED = re.compile(r"_\d+(?=___)")
 
 
 def load(value: Any) -> Source:
@@ -127,7 +131,10 @@ def signature_of(specs: dict[str, Any]) -> Signature:
 
 
 def _without_numbers(graph: Any) -> Any:
-    """A graph whose functions are numbered in the order they are first used: TensorFlow's numbers go on and on."""
+    """A graph whose functions are numbered in the order they are first used: TensorFlow's numbers go on and on.
+
+    So do those in the names of what a loop's condition and body are handed.
+    """
     functions = {function.signature.name: function for function in graph.library.function}
     names: dict[str, str] = {}
     bodies = [graph.node]
@@ -142,6 +149,11 @@ def _without_numbers(graph: Any) -> Any:
     kept = [functions[name] for name in names]
     for function, name in zip(kept, names.values(), strict=True):
         function.signature.name = name
+        for argument in function.signature.input_arg:
+            argument.name = _NUMBERED.sub("", argument.name)
+        for node in function.node_def:
+            for place, given in enumerate(node.input):
+                node.input[place] = _NUMBERED.sub("", given)
     result = type(graph)()
     result.node.extend(graph.node)
     result.library.function.extend(kept)

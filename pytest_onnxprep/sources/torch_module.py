@@ -90,7 +90,7 @@ class TorchSource(Source):
         except SourceError:
             raise
         except Exception as error:
-            raise ReferenceRefused(f"{type(error).__name__}: {one_line(error)}") from error
+            raise ReferenceRefused(_reason(error)) from error
         named = self.named(outputs, signature)
         for name, tensor in named:
             if tensor.is_complex():
@@ -289,11 +289,21 @@ def to_numpy(tensor: torch.Tensor) -> np.ndarray:
 
 
 def _plain(module: torch.nn.Module) -> dict[str, Any]:
-    """What a module keeps besides tensors and parts; of torch's eleven tables of hooks the filled ones."""
+    """What a module keeps besides tensors and parts; of torch's eleven tables of hooks the filled ones.
+
+    Hooks are numbered on and on through the process: theirs are the places they have in their table.
+    """
+    kept = {name: value for name, value in vars(module).items() if name not in _MODULE_INTERNALS}
+    numbers: dict[Any, int] = {}
+    for name, value in kept.items():
+        if type(value) is OrderedDict and "_hooks" in name:
+            numbers.update((key, place) for place, key in enumerate(value))
     return {
-        name: value
-        for name, value in vars(module).items()
-        if name not in _MODULE_INTERNALS and not (type(value) is OrderedDict and not value and "_hooks" in name)
+        name: {numbers.get(key, key): hook for key, hook in value.items()}
+        if type(value) is OrderedDict and "_hooks" in name
+        else value
+        for name, value in kept.items()
+        if not (type(value) is OrderedDict and not value and "_hooks" in name)
     }
 
 
@@ -327,3 +337,11 @@ def _script_digest(module: torch.jit.ScriptModule) -> str:
                 digest.update(plain.encode())
                 digest.update(content)
     return digest.hexdigest()
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, in a line; TorchScript's interpreter says it after both of its tracebacks."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if type(error).__module__ == "torch.jit" and len(lines) > 1:
+        return lines[-1].removeprefix("builtins.")[:300]
+    return f"{type(error).__name__}: {one_line(error)}"

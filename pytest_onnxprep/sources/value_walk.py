@@ -27,6 +27,8 @@ _MOST_NODES = 500_000
 _PROCESS = secrets.token_bytes(16)
 #: Objects named by their address, kept so that no other object gets it.
 _kept: dict[int, object] = {}
+#: An attribute of Transformers' ``GenerationConfig``: Python's hash of its text, another one in every process.
+_PROCESS_MARK = "_original_object_hash"
 #: Types that carry no state a model could depend on.
 _INERT = frozenset({"lock", "RLock"})
 
@@ -210,7 +212,7 @@ class ValueWalker(ABC):
         except Exception:  # sparse, quantised, fake, on no device
             return False
         self.kind(type(tensor))
-        self.name(b"tensor", tensor.dtype, tuple(tensor.shape), tensor.requires_grad)
+        self.name(b"tensor", tensor.dtype, tuple(tensor.shape))  # whether it wants a gradient hangs on the last call
         self.emit(b"bytes", data)
         return True
 
@@ -226,7 +228,7 @@ class ValueWalker(ABC):
         else:
             function, arguments, state, items, pairs = (*reduced, None, None, None)[:5]
             self._ordered(b"reduced", [function, *arguments])
-            self._state(state)
+            self._state(_without_marks(cls, state))
             self._ordered(b"items", () if items is None else items)
             self._ordered(b"pairs", [] if pairs is None else [part for pair in pairs for part in pair])
             if not _reduces_as_object(cls) and self.hides_state(cls):
@@ -250,6 +252,13 @@ class ValueWalker(ABC):
 
 class _TooMuchError(Exception):
     """The value is larger than a walk is worth."""
+
+
+def _without_marks(cls: type, state: object) -> object:
+    """A state without what only this process can tell: Transformers marks configurations with a hash."""
+    if type(state) is dict and _PROCESS_MARK in state and cls.__module__.startswith("transformers."):
+        return {name: value for name, value in state.items() if name != _PROCESS_MARK}
+    return state
 
 
 def _is_namespace(value: object) -> bool:

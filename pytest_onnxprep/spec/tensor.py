@@ -56,8 +56,8 @@ class TensorSpec:
         shape: dims as text (``"batch, seq"``) or as a tuple of integers and names / expressions.
         low: smallest value, inclusive.
         high: bound above: exclusive for integers (as in ``numpy.random.Generator.integers``), inclusive for floats.
-        values: where values come from: a named recipe (`RECIPES`), a Hypothesis strategy for the whole array's
-            elements, or a callable ``f(rng, shape) -> array``.
+        values: where values come from: a named recipe (`RECIPES`), a list of the admissible ones, a Hypothesis
+            strategy for the whole array's elements, or a callable ``f(rng, shape) -> array``.
 
     Raises:
         SpecError: a malformed argument.
@@ -83,14 +83,27 @@ class TensorSpec:
         if self.low is not None and self.high is not None:
             empty = self.low >= self.high if "int" in self.dtype else self.low > self.high
             if empty:
-                kind = "low < high" if "int" in self.dtype else "low <= high"
-                raise SpecError(f"TensorSpec range {self.low}..{self.high} is empty; {kind} is accepted")
+                kind = "low < high, high left out" if "int" in self.dtype else "low <= high"
+                only = f" (values=[{self.low}] for this one value)" if self.low == self.high else ""
+                raise SpecError(f"TensorSpec range {self.low}..{self.high} is empty; {kind} is accepted{only}")
         self._check_limits()
+        if isinstance(self.values, (list, tuple)):
+            self._check_listed(self.values)
+            object.__setattr__(self, "values", tuple(self.values))
         if isinstance(self.values, str) and self.values not in RECIPES:
             raise SpecError(
                 f"unknown recipe {self.values!r}{closest(self.values, RECIPES)} "
-                f"Accepted: {', '.join(RECIPES)}, a Hypothesis strategy, or f(rng, shape) -> array."
+                f"Accepted: {', '.join(RECIPES)}, a list of values, a Hypothesis strategy, or f(rng, shape) -> array."
             )
+
+    def _check_listed(self, values: Sequence[Any]) -> None:
+        """Refuse listed values that are not of the dtype."""
+        numbers: tuple[type, ...] = (int,) if "int" in self.dtype else (int, float)
+        kinds = {"string": (str, bytes), "bool": (bool,)}.get(self.dtype, numbers)
+        wrong = [one for one in values if not isinstance(one, kinds) or isinstance(one, bool) != (self.dtype == "bool")]
+        if wrong or not values:
+            what = f"{wrong[0]!r} is none" if wrong else "there is none"
+            raise SpecError(f"TensorSpec values: {what}; a list of {self.dtype} values is accepted")
 
     def _check_limits(self) -> None:
         """Refuse a range that the dtype cannot hold."""

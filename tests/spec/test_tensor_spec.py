@@ -40,7 +40,12 @@ def test_scalar_is_default() -> None:
         ({"low": "0"}, "low must be a number"),
         ({"high": True}, "high must be a number"),
         ({"low": 2.0, "high": 1.0}, "range 2.0..1.0 is empty; low <= high"),
-        ({"dtype": "int64", "low": 3, "high": 3}, "range 3..3 is empty; low < high"),
+        ({"dtype": "int64", "low": 3, "high": 3}, "range 3..3 is empty; low < high, high left out"),
+        ({"dtype": "int64", "low": 3, "high": 3}, r"values=\[3\] for this one value"),
+        ({"dtype": "int64", "values": [8, 1.5]}, "values: 1.5 is none; a list of int64 values is accepted"),
+        ({"dtype": "bool", "values": [1]}, "values: 1 is none"),
+        ({"values": [True]}, "values: True is none"),
+        ({"values": []}, "values: there is none"),
         ({"values": "nromal"}, "unknown recipe 'nromal'; did you mean 'normal'"),
     ],
 )
