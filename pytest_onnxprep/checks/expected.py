@@ -81,8 +81,8 @@ class Expected:
     def _distrust(self) -> None:
         """Forget what earlier runs said."""
         self._kept = {}
-        for key in self._unproven:
-            self._known.pop(key, None)
+        for key in self._unproven & self._known.keys():
+            self._memo["bytes"] -= _nbytes(self._known.pop(key))
         self._unproven.clear()
 
     def keep(self, examples: Iterable[Example]) -> None:

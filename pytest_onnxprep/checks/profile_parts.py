@@ -17,7 +17,6 @@ def merged(parts: Mapping[str, Figures], calls: Mapping[str, int]) -> dict[str, 
     """
     total = sum(found["nodes_ms"] * calls[name] for name, found in parts.items())
     first = next(iter(parts.values()))
-    traces = [found["trace"] for found in parts.values() if found["trace"]]
     return {
         "threads": first["threads"],
         "provider": first["provider"],
@@ -28,7 +27,7 @@ def merged(parts: Mapping[str, Figures], calls: Mapping[str, int]) -> dict[str, 
         "operators": _rows(parts, calls, "operators", total),
         "layers": _rows(parts, calls, "layers", total, in_front=True),
         "nodes": sorted(_nodes(parts, calls, total), key=lambda node: -node["ms"]),
-        "trace": ", ".join(traces) or None,
+        "trace": None,
         "trace_runs": min(found["trace_runs"] for found in parts.values()),
         "parts": {
             name: {
@@ -50,7 +49,7 @@ def _rows(
     rows: dict[str | None, dict[str, Any]] = {}
     for part, found in parts.items():
         for row in found[key]:
-            name = f"{part}/{row['name']}" if in_front and row["name"] else row["name"]
+            name = f"{part}: {row['name']}" if in_front and row["name"] else row["name"]
             made = rows.setdefault(name, {"name": name, "ms": 0.0, "share": 0.0, "nodes": 0})
             made["ms"] = round(made["ms"] + row["ms"] * calls[part], 6)
             made["nodes"] += row["nodes"]
@@ -66,9 +65,9 @@ def _nodes(parts: Mapping[str, Figures], calls: Mapping[str, int], total: float)
             yield {
                 **node,
                 "part": part,
-                "node": f"{part}/{node['node']}",
-                "stands_for": [f"{part}/{name}" for name in node["stands_for"]],
-                "layer": node["layer"] and f"{part}/{node['layer']}",
+                "node": f"{part}: {node['node']}",
+                "stands_for": [f"{part}: {name}" for name in node["stands_for"]],
+                "layer": node["layer"] and f"{part}: {node['layer']}",
                 "ms": ms,
                 "share": _share(ms, total),
                 "calls": node["calls"] * calls[part],

@@ -27,10 +27,9 @@ def write_summary(reporter: TerminalReporter, config: pytest.Config) -> None:
     top = 5 * TOP if config.get_verbosity() > 0 else TOP
     reporter.section("onnxprep", sep="=")
     shown = [*table(rows(records), width), *assessment_lines(records, width), *profile_lines(records, width, top=top)]
+    shown += left_out_lines(records)
     for text, colour in shown:
         reporter.write_line(text, **({colour: True} if colour else {}))
-    for text, colour in left_out_lines(records):
-        reporter.write_line(text, **{colour: True})
     for curve in curves(records):
         for line in ("", *lines(curve)):
             reporter.write_line(line)

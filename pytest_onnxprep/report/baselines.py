@@ -16,4 +16,4 @@ def left_out_lines(records: Iterable[Record]) -> list[Line]:
         if record.get("check") == "latency" and figures.get("baseline_left_out"):
             (row,) = rows([record])
             found[f"no baseline saved of {row.test} {row.variant}: {figures['baseline_left_out']}"] = None
-    return [(line, "yellow") for line in found]
+    return [("", ""), *((line, "yellow") for line in found)] if found else []

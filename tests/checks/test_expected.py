@@ -87,6 +87,17 @@ def test_another_export_has_answers_of_its_own(check):
     assert len(second.shapes) == len(first.shapes)
 
 
+def test_an_answer_counts_once(check):
+    """The bytes held in memory are those of the answers, however often one was given, or taken back."""
+    for source in (Counting(), Counting(), Counting(3.0)):
+        check(source)
+        answers = (arrays for held in source.memo.values() if isinstance(held, dict) for arrays in held.values())
+        held = [one for one in answers if isinstance(one, dict) and "y" in one]
+
+        assert held
+        assert source.memo["bytes"] == sum(one["y"].nbytes for one in held)
+
+
 def test_an_export_without_a_key_keeps_nothing(check, tmp_path):
     """What no other run can find is not written."""
     check(Counting(), key="")
