@@ -139,3 +139,21 @@ def test_a_library_nobody_names_is_asked_for(story):
     assert set(outcome.verdicts.values()) == {"error"}
     assert "name the library that has its custom operators: options={'ort_custom_ops': " in outcome.text
     assert "ort_custom_ops: 'libmine.so' does not exist" in outcome.text
+
+
+def test_the_onnx_oracle_knows_no_custom_operators(story):
+    """The reference evaluator's own words, and what to leave out."""
+    outcome = story(
+        FILES
+        + dedent(
+            """
+        @onnx_export("relu.onnx", options=NAMED)
+        @parity(oracle="onnx")
+        def test_x(onnx_model): ...
+            """
+        )
+    )
+
+    assert outcome.verdict("parity") == "error"
+    assert "the ONNX reference evaluator cannot run relu.onnx: Node type 'NegPos'" in outcome.text
+    assert "leave oracle= out to compare with relu.onnx" in outcome.text
