@@ -107,7 +107,8 @@ def test_variants_have_references_with_their_own_libraries(story, library):
         @parity()
         def test_x(onnx_model): ...
             """
-        )
+        ),
+        "--onnxprep-isolate",
     )
 
     found = {name.partition("[")[2].rstrip("]"): verdict for name, verdict in outcome.verdicts.items()}
