@@ -112,13 +112,15 @@ def measure_memory(
         SpecError: an unknown dim or a malformed argument.
         OnnxPrepError: the model cannot be measured.
     """
+    from pytest_onnxprep.checks.fresh import Subject
     from pytest_onnxprep.checks.sizes import at_sizes
 
     read_memory(at=at, threads=threads, provider=provider, children=children, **cast(Any, budgets or {"peak_mb": 1}))
     _, feeds = at_sizes(model.signature, at or {}, "at")
+    subject = Subject.of(model, feeds)
     return measure_children(
-        model.path,
-        feeds,
+        subject.files,
+        subject.largest,
         budgets=budgets,
         threads=threads,
         provider=provider or model.provider,

@@ -144,12 +144,59 @@ class ComposedModel(OnnxModel):
         """There is none."""
         raise self._has_no("graph", "proto")
 
+    def refusal(self, what: str, why: str, way_out: str) -> OnnxPrepError:
+        """The error of something that takes one file.
+
+        Args:
+            what: as the user wrote it.
+            why: goes on after ``has several files (...)``.
+            way_out: what to do instead.
+        """
+        return OnnxPrepError(
+            f"{what}: the {self.composition.kind} has several files ({', '.join(self.parts)}), {why}; {way_out}"
+        )
+
+    def show(self, *, browse: bool = True, port: int | None = None) -> str:
+        """There is no file to show.
+
+        Raises:
+            OnnxPrepError: always; it names what to call.
+        """
+        raise self._has_no("file", f"show(browse={browse}{'' if port is None else f', port={port}'})")
+
     def _has_no(self, what: str, attribute: str) -> OnnxPrepError:
         first = next(iter(self.parts), "")
         return OnnxPrepError(
             f"a {self.composition.kind} has no {what} of its own, which this takes; its parts have: "
             f"onnx_model.stages[{first!r}].{attribute} (parts: {', '.join(self.parts)})"
         )
+
+    @property
+    def custom_ops(self) -> tuple[str, ...]:
+        """Those of all parts together."""
+        return tuple(dict.fromkeys(library for part in self.parts.values() for library in part.custom_ops))
+
+    def calls(self, feeds: Arrays) -> list[tuple[str, dict[str, np.ndarray]]]:
+        """What one run of the whole calls: parts in order, each with the inputs that reach it; a loop's body often.
+
+        Raises:
+            OnnxPrepError: the whole does not run on these inputs.
+        """
+        made: list[tuple[str, dict[str, np.ndarray]]] = []
+
+        def run(name: str, inputs: Arrays) -> dict[str, np.ndarray]:
+            made.append((name, dict(inputs)))
+            return self.parts[name].run(inputs)
+
+        try:
+            self.composition.answer(feeds, run)
+        except OnnxPrepError:
+            raise
+        except Exception as error:
+            at = f", in {made[-1][0]!r}" if made else ""
+            words = " ".join(str(error).split())[:300]
+            raise OnnxPrepError(f"{self.source.label} does not run at these sizes{at}: {words}") from error
+        return made
 
     @cached_property
     def session(self) -> ComposedSession:

@@ -50,11 +50,18 @@ def write_metadata(
         The path written.
 
     Raises:
-        OnnxPrepError: the path lies in the export cache, holds a file already, or cannot be written.
+        OnnxPrepError: the path lies in the export cache, holds a file already, or cannot be written; the model has
+            several files.
         SpecError: ``extra`` or ``parity`` cannot be written as JSON.
     """
     import onnx
 
+    if model.parts:
+        first = next(iter(model.parts))
+        raise OnnxPrepError(
+            f"write_metadata: {model.source.label} has several files ({', '.join(model.parts)}), and this writes one; "
+            f"write each of them: write_metadata(onnx_model.stages[{first!r}], ...)"
+        )
     target = Path(path).absolute()
     _check_target(target, overwrite=overwrite)
     stamped = {**_provenance(model), **({} if parity is None else {f"{PREFIX}parity": _parity(parity)})}

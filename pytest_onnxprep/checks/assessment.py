@@ -103,15 +103,15 @@ def _operators(model: OnnxModel, target: Target) -> Line:
 
 def _accelerator(model: OnnxModel, target: Target, name: str) -> Line:
     try:
-        found = accelerator.estimate(model.path, name)
+        found = {part: accelerator.estimate(one.path, name) for part, one in (model.parts or {"": model}).items()}
     except Exception as error:  # its tools are no stable interface
         why = f"the checker gave up: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
         return Line("accelerator", Fit.NOT_JUDGED, why=why, source=Source.CHECKER)
-    fails = target.accelerator_required and found.use == "of no use"
-    why = f"{name} {found}" + ("" if target.accelerator_required or found.use == "useful" else "; not required")
-    return Line(
-        "accelerator", Fit.NOT if fails else Fit.FITS, found.supported, found.nodes, "nodes", why, Source.CHECKER
-    )
+    fails = target.accelerator_required and any(one.use == "of no use" for one in found.values())
+    why = "; ".join(f"{part}: {name} {one}" if part else f"{name} {one}" for part, one in found.items())
+    why += "" if target.accelerator_required or all(one.use == "useful" for one in found.values()) else "; not required"
+    supported, nodes = (sum(getattr(one, what) for one in found.values()) for what in ("supported", "nodes"))
+    return Line("accelerator", Fit.NOT if fails else Fit.FITS, supported, nodes, "nodes", why, Source.CHECKER)
 
 
 def _show(value: float) -> str:

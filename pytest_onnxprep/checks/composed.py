@@ -67,10 +67,10 @@ def _part_request(case: Case, name: str) -> ParityRequest:
     whole: ParityRequest = case.request
     own: Mapping[str, Any] = _own_arguments(case.model.source.model).get(name, {})
     if own:
-        return read_parity(**own)
+        return read_parity(**{"oracle": whole.oracle, **own})
     if case.model.source.framework not in ("pipeline", "ensemble"):  # buckets: the same model, the same outputs
         return replace(whole, max_examples=None)
-    return ParityRequest(special_values=whole.special_values)
+    return ParityRequest(oracle=whole.oracle, special_values=whole.special_values)
 
 
 def _own_arguments(model: Any) -> dict[str, Mapping[str, Any]]:

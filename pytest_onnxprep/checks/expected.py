@@ -81,8 +81,8 @@ class Expected:
     def _distrust(self) -> None:
         """Forget what earlier runs said."""
         self._kept = {}
-        for key in self._unproven:
-            self._known.pop(key, None)
+        for key in self._unproven & self._known.keys():
+            self._memo["bytes"] -= _nbytes(self._known.pop(key))
         self._unproven.clear()
 
     def keep(self, examples: Iterable[Example]) -> None:
@@ -94,10 +94,15 @@ class Expected:
             self._file.save(found)
 
     def _remember(self, key: tuple[Any, ...], expected: Arrays) -> None:
-        size = sum(array.nbytes for array in expected.values())
+        known = self._known.get(key)
+        size = _nbytes(expected) - (0 if known is None else _nbytes(known))
         if self._memo.setdefault("bytes", 0) + size <= MEMO_BYTES:
             self._memo["bytes"] += size
             self._known[key] = expected
+
+
+def _nbytes(arrays: Arrays) -> int:
+    return sum(array.nbytes for array in arrays.values())
 
 
 def _file(model: OnnxModel, case: Case, examples: str) -> ReferenceOutputs | None:

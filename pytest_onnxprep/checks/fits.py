@@ -9,6 +9,7 @@ from typing import Any
 
 from pytest_onnxprep.checks.assessment import Fit, Line, Source, of_file
 from pytest_onnxprep.checks.case import Case
+from pytest_onnxprep.checks.fresh import Subject
 from pytest_onnxprep.errors import DoesNotFit, SpecError
 from pytest_onnxprep.fuzz.example import Maker
 from pytest_onnxprep.runtime.child_measure import Outcome
@@ -35,16 +36,34 @@ def run(case: Case) -> CheckResult:
     if target is None:
         raise SpecError("fits needs a target")
     model = case.model
-    if model.parts:
-        why = f"not assessed: it answers with {len(model.parts)} files; give its parts the target in tests of their own"
-        return CheckResult(Verdict.SKIP, why)
     signature = model.signature
     sizes = signature.check_sizes(request.at[0], "fits(at=)") if request.at else signature.trace_sizes()
     maker = Maker(signature)
-    stayed = stay(model.path, maker.feeds(maker.plain(sizes)), target, timed=case.timed, custom_ops=model.custom_ops)
+    subject = Subject.of(model, maker.feeds(maker.plain(sizes)))
+    stayed = stay(
+        subject.files,
+        subject.inputs,
+        target,
+        timed=case.timed,
+        custom_ops=model.custom_ops,
+        largest=subject.largest,
+    )
     lines = [*of_file(model, target), *_of_stay(stayed, _Timing(target, request.speed_factor, case.timed))]
-    figures = _figures(target, sizes, stayed, lines)
-    return CheckResult(*_verdict(target, lines, case.timed), figures, _details(target, lines, figures))
+    figures = {**_figures(target, sizes, stayed, lines), **subject.figures}
+    figures["notes"] += _of_files(subject)
+    verdict, summary = _verdict(target, lines, case.timed)
+    return CheckResult(verdict, summary + subject.shown, figures, _details(target, lines, figures))
+
+
+def _of_files(subject: Subject) -> list[str]:
+    """What is no part of the figures of several files."""
+    if not subject.parts:
+        return []
+    without = f" ({', '.join(subject.outside)})" if subject.outside else ""
+    return [
+        f"{len(subject.parts)} files, all loaded in one process; what runs between them{without} is in no figure: "
+        "it is yours to port"
+    ]
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pytest_onnxprep.artifacts.composed_model import ComposedSession
@@ -113,6 +114,10 @@ def _saved(case: Case, session: Any, result: CheckResult, where: str) -> CheckRe
     """Make the model a baseline if that is asked for and it deserves it."""
     if result.verdict is Verdict.FAIL:
         return result
+    if _is_saving(case) and case.model.parts:
+        why = f"a baseline is one file, and this model has {len(case.model.parts)} ({', '.join(case.model.parts)})"
+        figures = {**result.figures, "baseline_saved": None, "baseline_left_out": why}
+        return replace(result, summary=f"{result.summary}; no baseline is saved: {why}", figures=figures)
     record = rivals.save(case, session, where, result.figures)
     if record is None:
         return result

@@ -62,7 +62,7 @@ def failed(run: ParityRun, failure: Failure, telling: Failure) -> CheckResult:
             "wrong_share": worst.wrong / worst.total if worst.total else None,
             "tightest": {"atol": worst.tightest_atol, "rtol": worst.tightest_rtol},
         }
-    if isinstance(run.model, ComposedModel):
+    if isinstance(run.model, ComposedModel) and run.request.oracle == "framework":
         told = run.model.explain(failure.feeds, failure.expected)
         rows += told.rows
         summary += f"; {told.summary}" if told.summary else ""

@@ -13,6 +13,7 @@ import numpy as np
 from pytest_onnxprep.checks.arbiter import Arbiter, Ruling
 from pytest_onnxprep.checks.case import Case
 from pytest_onnxprep.checks.expected import Expected
+from pytest_onnxprep.checks.oracle import reference_of
 from pytest_onnxprep.compare.conditioning import Cause
 from pytest_onnxprep.compare.elementwise import Difference
 from pytest_onnxprep.compare.outputs import Comparison, Rule, compare_outputs
@@ -123,7 +124,7 @@ class ParityRun:
             magnitudes=2 if request.tolerance.is_derived else int(bool(request.rtol)),
         )
         self.progress = Progress()
-        self.reference = _oracle(case)
+        self.reference = reference_of(case.model, case.request.oracle)
         self.arbiter = Arbiter(self.model, self.reference, self.rule.tolerance_of, self._padding_masks())
         self.memo_key = f"{self.signature.canonical()} {sorted(self.maker.recipes.items())} {self._makers()}"
         self.answers = None
@@ -357,20 +358,3 @@ def make_rule(request: ParityRequest, outputs: list[str]) -> Rule:
     only = tuple(per_output) if per_output and all(value is None for value in per_output.values()) else None
     own = {name: tolerance for name, tolerance in per_output.items() if tolerance is not None}
     return Rule(request.tolerance, own, only, dict(request.metrics))
-
-
-def _oracle(case: Case) -> Callable[[Arrays], Arrays]:
-    if case.request.oracle == "framework":
-        return case.model.reference
-    from onnx.reference import ReferenceEvaluator
-
-    evaluator = ReferenceEvaluator(str(case.model.path))
-    names = case.model.output_names
-
-    def evaluate(feeds: Arrays) -> Arrays:
-        try:
-            return dict(zip(names, evaluator.run(names, dict(feeds)), strict=True))
-        except Exception as error:
-            raise ReferenceRefused(f"{type(error).__name__}: {error}") from error
-
-    return evaluate

@@ -8,8 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pytest_onnxprep.artifacts.composed_model import ComposedModel
 from pytest_onnxprep.artifacts.onnx_model import OnnxModel
 from pytest_onnxprep.checks.case import Case
+from pytest_onnxprep.checks.fresh import nbytes
+from pytest_onnxprep.checks.profile_parts import merged
 from pytest_onnxprep.errors import Finding, OnnxPrepError
 from pytest_onnxprep.fuzz.example import Maker
 from pytest_onnxprep.localise.by_value import layers_by_value
@@ -39,14 +42,27 @@ def run(case: Case) -> CheckResult:
     """
     request: ProfileRequest = case.request
     model = case.model
-    if model.parts:
-        why = f"not profiled: it answers with {len(model.parts)} files; profile its parts in tests of their own"
-        return CheckResult(Verdict.SKIP, why)
     signature = model.signature
     sizes = signature.trace_sizes() if request.at is None else signature.check_sizes(request.at, "latency_budget(at=)")
     maker = Maker(signature)
-    provider = request.provider or model.provider
     feeds = maker.feeds(maker.plain(sizes))
+    if not isinstance(model, ComposedModel):
+        figures = _profiled(case, model, feeds, "")
+        return CheckResult(Verdict.PASS, _summary(figures | {"at": sizes}), {"at": sizes, **figures})
+    calls: dict[str, list[dict[str, Any]]] = {}
+    for name, inputs in model.calls(feeds):
+        calls.setdefault(name, []).append(inputs)
+    typical = {name: sorted(made, key=nbytes)[len(made) // 2] for name, made in calls.items()}
+    parts = {name: _profiled(case, model.parts[name], inputs, f"-{name}") for name, inputs in typical.items()}
+    figures = {"at": sizes, **merged(parts, {name: len(made) for name, made in calls.items()})}
+    shares = ", ".join(f"{name} {found['share']:.0%}" for name, found in figures["parts"].items())
+    return CheckResult(Verdict.PASS, f"by file: {shares}; {_summary(figures)}", figures)
+
+
+def _profiled(case: Case, model: OnnxModel, feeds: Mapping[str, Any], suffix: str) -> dict[str, Any]:
+    """The figures of one file."""
+    request: ProfileRequest = case.request
+    provider = request.provider or model.provider
     with tempfile.TemporaryDirectory(prefix="onnxprep-profile-") as folder:
         found = profile(
             model.path,
@@ -57,9 +73,8 @@ def run(case: Case) -> CheckResult:
             custom_ops=model.custom_ops,
         )
     placed = _placed(model, found, feeds)
-    trace = _write_trace(case, found, placed)
-    figures = {
-        "at": sizes,
+    trace = _write_trace(case, found, placed, suffix)
+    return {
         "threads": request.threads,
         "provider": placed[0][0].provider if placed else None,
         "runs": found.runs,
@@ -72,7 +87,6 @@ def run(case: Case) -> CheckResult:
         "trace": str(trace) if trace else None,
         "trace_runs": min(TRACE_RUNS, found.runs),
     }
-    return CheckResult(Verdict.PASS, _summary(figures), figures)
 
 
 def _placed(model: OnnxModel, found: Profile, feeds: Mapping[str, Any]) -> Placed:
@@ -129,7 +143,7 @@ def _summary(figures: Mapping[str, Any]) -> str:
     )
 
 
-def _write_trace(case: Case, found: Profile, placed: Placed) -> Path | None:
+def _write_trace(case: Case, found: Profile, placed: Placed, suffix: str) -> Path | None:
     """Write the last runs as Chrome trace events, each node with its layer and what it stands for.
 
     Raises:
@@ -137,7 +151,7 @@ def _write_trace(case: Case, found: Profile, placed: Placed) -> Path | None:
     """
     if case.work_folder is None or case.replay_folder is None:
         return None
-    path = case.work_folder / "profile" / f"{case.replay_folder.name}.json"
+    path = case.work_folder / "profile" / f"{case.replay_folder.name}{suffix}.json"
     by_key = {(node.name, node.index): (node, traced) for node, traced in placed}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

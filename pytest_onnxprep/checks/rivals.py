@@ -11,6 +11,7 @@ from typing import Any
 
 from pytest_onnxprep.artifacts import baseline as baselines
 from pytest_onnxprep.artifacts.baseline import Baseline
+from pytest_onnxprep.artifacts.composed_model import ComposedModel
 from pytest_onnxprep.artifacts.onnx_model import OnnxModel, all_nodes, qualified_name
 from pytest_onnxprep.checks.case import Case
 from pytest_onnxprep.errors import OnnxPrepError
@@ -105,10 +106,11 @@ def save(case: Case, session: Any, at: str, figures: Mapping[str, Any]) -> Path 
 
 def _with_baseline(case: Case, comparison: Comparison, feeds: Mapping[str, Any], session: Any) -> Part:
     rivals = _rivals(case)
-    if case.model.parts:
-        raise OnnxPrepError(
-            f"{comparison}: a baseline is one file, and this model has several ({', '.join(case.model.parts)}); "
-            "compare it with against='framework' or another variant, or its parts in tests of their own"
+    if isinstance(case.model, ComposedModel):
+        raise case.model.refusal(
+            str(comparison),
+            "and a baseline is one",
+            "compare the whole with against='framework' or another variant, or its parts in tests of their own",
         )
     if rivals.load is None:
         if rivals.save is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from pytest_onnxprep.artifacts.composed_model import ComposedModel
 from pytest_onnxprep.checks.case import Case
 from pytest_onnxprep.checks.sizes import at_sizes, shown_sizes, told_at
 from pytest_onnxprep.errors import SpecError, ThroughputTooLow, closest
@@ -25,9 +26,16 @@ def run(case: Case) -> CheckResult:
 
     Raises:
         SpecError: ``at`` or ``batch`` names an unknown dim, or a size is outside its range.
-        OnnxPrepError: the model cannot be measured.
+        OnnxPrepError: the model has several files, or cannot be measured.
     """
     request: ThroughputRequest = case.request
+    if isinstance(case.model, ComposedModel):
+        raise case.model.refusal(
+            "throughput_budget",
+            "and a process that holds ONNX Runtime alone cannot run what is between them",
+            "give the whole a latency_budget (mean_ms=50 is 20 a second), or its parts a throughput_budget in tests of "
+            "their own",
+        )
     signature = case.model.signature
     sizes, feeds = at_sizes(signature, request.at[0], "throughput_budget(at=)")
     counted = _counted(signature, request.batch)

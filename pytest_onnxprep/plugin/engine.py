@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import os
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -25,6 +26,7 @@ from pytest_onnxprep.sources.base import Source
 from pytest_onnxprep.sources.load import load_source, places
 from pytest_onnxprep.sources.pipeline import ComposedSource
 from pytest_onnxprep.spec.export_request import ExportRequest, read_export
+from pytest_onnxprep.spec.own_options import custom_op_libraries, with_found_libraries
 from pytest_onnxprep.spec.signature import Signature
 from pytest_onnxprep.spec.variant import Variant
 
@@ -32,6 +34,22 @@ from pytest_onnxprep.spec.variant import Variant
 _KEPT_SOURCES = 3
 #: Weights from which on a source is kept alone.
 _LARGE_BYTES = 1_000_000_000
+
+
+class _Kept(NamedTuple):
+    """A source that stays loaded.
+
+    Args:
+        value: what it was loaded from.
+        source: the loaded one.
+        is_large: whether it is kept alone.
+        libraries: of custom operators it runs with; None where any will do.
+    """
+
+    value: Any
+    source: Source
+    is_large: bool
+    libraries: tuple[str, ...] | None
 
 
 class Prepared:
@@ -56,24 +74,42 @@ class Engine:
         self.workshop = Workshop(Store(cache, run_dir=run_dir), provider=option(config, "provider") or None)
         self.isolated = flag(config, "isolate")
         isolation.enable(self.isolated)
-        self._sources: OrderedDict[int, tuple[Any, Source]] = OrderedDict()
+        self._sources: OrderedDict[tuple[int, tuple[str, ...] | None], _Kept] = OrderedDict()
 
-    def prepare(self, request: ExportRequest, value: Any, base: Path) -> Prepared:
-        """Load the source (once for a factory several items share) and settle its signature."""
-        return Prepared(self.source(value, base), request, base)
+    def prepare(self, request: ExportRequest, value: Any, base: Path, options: Mapping[str, Any]) -> Prepared:
+        """Load the source (once for a factory several items share) and settle its signature.
 
-    def source(self, value: Any, base: Path) -> Source:
-        """The loaded source; the last few stay loaded."""
-        kept = self._sources.pop(id(value), None)
-        if kept is None or kept[0] is not value:
-            kept = (value, load_source(value, base=base))
-            if self.isolated:
-                _isolate(kept[1], value, base)
-        self._sources[id(value)] = kept
-        large = sum(array.nbytes for _, array in kept[1].held_weights()) > _LARGE_BYTES
-        while len(self._sources) > (1 if large else _KEPT_SOURCES):
+        Args:
+            request: what the mark says.
+            value: the source as the user gave it.
+            base: the folder of the test.
+            options: of the variant.
+        """
+        libraries = custom_op_libraries(with_found_libraries(options, base))
+        return Prepared(self.source(value, base, libraries), request, base)
+
+    def source(self, value: Any, base: Path, libraries: tuple[str, ...] = ()) -> Source:
+        """The loaded source; the last few stay loaded, a large one alone.
+
+        Args:
+            value: what the user gave.
+            base: the folder of the test.
+            libraries: of custom operators, for a reference that ONNX Runtime runs.
+        """
+        kept = self._sources.pop((id(value), None), None) or self._sources.pop((id(value), libraries), None)
+        if kept is None or kept.value is not value:
+            kept = self._load(value, base, libraries)
+        self._sources[id(value), kept.libraries] = kept
+        while len(self._sources) > (1 if kept.is_large else _KEPT_SOURCES):
             self._sources.popitem(last=False)
-        return kept[1]
+        return kept.source
+
+    def _load(self, value: Any, base: Path, libraries: tuple[str, ...]) -> _Kept:
+        source = load_source(value, base=base)
+        if self.isolated:
+            _isolate(source, value, base)
+        is_large = sum(array.nbytes for _, array in source.held_weights()) > _LARGE_BYTES
+        return _Kept(value, source, is_large, libraries if source.equip(libraries) else None)
 
     def export(self, prepared: Prepared, request: ExportRequest, variant: Variant, base: Path) -> OnnxModel:
         """The checked file of one variant.
@@ -86,7 +122,7 @@ class Engine:
             self.workshop,
             prepared.source,
             prepared.signature,
-            variant,
+            replace(variant, options=with_found_libraries(variant.options, base)),
             domains=request.domains,
             artifact=_artifact(request, base),
             buckets=request.strategy.buckets,
@@ -110,7 +146,8 @@ class Engine:
                     "onnx_exporter makes one file: give one exporter, one opset and one options mapping"
                 )
             variant = Variant(request.exporters[0], request.opsets[0], request.options[0])
-            return self.export(self.prepare(request, source, base), request, variant, base)
+            prepared = self.prepare(request, source, base, variant.options)
+            return self.export(prepared, request, variant, base)
 
         return onnx_exporter
 

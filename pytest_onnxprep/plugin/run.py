@@ -118,7 +118,7 @@ def _prepared(item: CheckItem) -> Prepared:
     """The item's loaded source: what ``onnx_export`` names, or else the fixture ``model``."""
     export = item.cell.export
     value = item.funcargs.get("model") if export.source is None else export.source
-    return engine_of(item.config).prepare(export, value, item.path.parent)
+    return engine_of(item.config).prepare(export, value, item.path.parent, item.cell.variant.options)
 
 
 def _not_judged(item: CheckItem, finding: Finding) -> Finding:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 def write_summary(reporter: TerminalReporter, config: pytest.Config) -> None:
     """Print a row per variant, then what failed or could not be told."""
     from pytest_onnxprep.report.assessment import assessment_lines
+    from pytest_onnxprep.report.baselines import left_out_lines
     from pytest_onnxprep.report.curves import curves, lines
     from pytest_onnxprep.report.profile_table import TOP, profile_lines
     from pytest_onnxprep.report.records import rows
@@ -26,6 +27,7 @@ def write_summary(reporter: TerminalReporter, config: pytest.Config) -> None:
     top = 5 * TOP if config.get_verbosity() > 0 else TOP
     reporter.section("onnxprep", sep="=")
     shown = [*table(rows(records), width), *assessment_lines(records, width), *profile_lines(records, width, top=top)]
+    shown += left_out_lines(records)
     for text, colour in shown:
         reporter.write_line(text, **({colour: True} if colour else {}))
     for curve in curves(records):

@@ -33,8 +33,11 @@ def profile_lines(records: Iterable[Record], width: int, *, top: int = TOP) -> l
             lines.append(
                 ("  most of a run was spent outside its nodes: the machine was busy with other things", "yellow")
             )
-        if figures.get("trace"):
-            lines.append((f"  trace: {figures['trace']}  (open in https://ui.perfetto.dev or chrome://tracing)", ""))
+        lines += [
+            (f"  trace: {one['trace']}  (open in https://ui.perfetto.dev or chrome://tracing)", "")
+            for one in ([figures, *figures.get("parts", {}).values()])
+            if one.get("trace")
+        ]
     return lines
 
 

@@ -14,7 +14,10 @@ import resource
 import signal
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _STATUS = {"VmHWM": "peak", "VmRSS": "rss", "RssAnon": "anonymous", "VmSize": "size", "VmData": "data"}
 _FATAL_ONLY = 4
@@ -58,24 +61,27 @@ def main(request_file: str, pipe: int) -> int:
         stage = "load"
         tell(pipe, stage=stage)
         before = clocks()
-        session = _session(onnxruntime, request)
-        tell(pipe, load=since(before), loaded=memory(), providers=session.get_providers())
+        sessions = [_session(onnxruntime, request, place) for place in range(len(request["models"]))]
+        tell(pipe, load=since(before), loaded=memory(), providers=sessions[0].get_providers())
+        runs = [_one_run(sessions, calls) for calls in sets]
         stage = "first run"
         tell(pipe, stage=stage)
         before = clocks()
-        session.run(None, sets[0])
+        runs[0]()
         tell(pipe, first_run=since(before))
         stage = "steady runs"
         tell(pipe, stage=stage)
         energy = Energy(request["powercap"])
         last = time.monotonic() + request["stop_after_s"]
-        for index, feeds in enumerate(sets):
+        for index, run in enumerate(runs):
             if index and time.monotonic() > last:
                 break
-            tell(pipe, timing=_timing(session, feeds, request, energy))
+            tell(pipe, timing=_timing(run, request, energy))
         tell(pipe, steady=memory(), threads=thread_count())
         if request["profile"]:
-            tell(pipe, arena=arena_held(session.end_profiling()))
+            found = [arena_held(session.end_profiling()) for session in sessions]
+            held = [arena for arena in found if arena is not None]  # a file that no call reaches tells nothing
+            tell(pipe, arena=sum(held) if held else None)
     except MemoryError as error:
         tell(pipe, error=f"MemoryError: {error}", memory_error=True, stage=stage)
         return 3
@@ -187,9 +193,24 @@ def arena_held(trace: str) -> int | None:
     return sum(held.values()) if held else None
 
 
-def _feeds(numpy: Any, request: dict[str, Any]) -> list[dict[str, Any]]:
+def _feeds(numpy: Any, request: dict[str, Any]) -> list[list[tuple[int, dict[str, Any]]]]:
+    """Every set of inputs, as the calls of one run: which file, and its inputs."""
     with numpy.load(request["feeds"], allow_pickle=False) as file:
-        return [{name: file[key] for key, name in names.items()} for names in request["names"]]
+        arrays = {key: file[key] for key in file.files}
+    return [
+        [(place, {name: arrays[key] for name, key in names.items()}) for place, names in calls]
+        for calls in request["sets"]
+    ]
+
+
+def _one_run(sessions: list[Any], calls: list[tuple[int, dict[str, Any]]]) -> Callable[[], None]:
+    steps = [(sessions[place].run, feeds) for place, feeds in calls]
+
+    def one() -> None:
+        for run, feeds in steps:
+            run(None, feeds)
+
+    return one
 
 
 def _set_limit(request: dict[str, Any]) -> dict[str, Any] | None:
@@ -210,7 +231,7 @@ def _set_limit(request: dict[str, Any]) -> dict[str, Any] | None:
     # A thread's stack is reserved whole but hardly touched; it would eat the room of the model.
     stack = resource.getrlimit(resource.RLIMIT_STACK)[0]
     stack = 8 << 20 if stack in (resource.RLIM_INFINITY, 0) else stack
-    stacks = max((request["threads"] or os.cpu_count() or 1) - 1, 0) * stack
+    stacks = max((request["threads"] or os.cpu_count() or 1) - 1, 0) * stack * len(request["models"])
     which, used = {
         "data": (resource.RLIMIT_DATA, found["data"]),
         "address_space": (resource.RLIMIT_AS, found["size"]),
@@ -223,7 +244,7 @@ def _set_limit(request: dict[str, Any]) -> dict[str, Any] | None:
     return {"kind": kind, "bytes": limit, "room": room}
 
 
-def _session(onnxruntime: Any, request: dict[str, Any]) -> Any:
+def _session(onnxruntime: Any, request: dict[str, Any], place: int) -> Any:
     """As `pytest_onnxprep.runtime.session.make_session` does; a test holds the two together."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _FATAL_ONLY
@@ -236,22 +257,22 @@ def _session(onnxruntime: Any, request: dict[str, Any]) -> Any:
         options.register_custom_ops_library(library)
     if request["profile"]:
         options.enable_profiling = True
-        options.profile_file_prefix = request["profile"]
+        options.profile_file_prefix = f"{request['profile']}-{place}"
     wanted, cpu = request["provider"], "CPUExecutionProvider"
     session = onnxruntime.InferenceSession(
-        request["model"], sess_options=options, providers=[wanted] if wanted == cpu else [wanted, cpu]
+        request["models"][place], sess_options=options, providers=[wanted] if wanted == cpu else [wanted, cpu]
     )
     if wanted not in session.get_providers():
         raise RuntimeError(f"ONNX Runtime could not start {wanted} and would run on {session.get_providers()[0]}")
     return session
 
 
-def _timing(session: Any, feeds: dict[str, Any], request: dict[str, Any], energy: Energy) -> dict[str, Any]:
+def _timing(run: Callable[[], None], request: dict[str, Any], energy: Energy) -> dict[str, Any]:
     """Warm up, then run for the number of times and the time asked for."""
-    run, clock = session.run, time.perf_counter_ns
+    clock = time.perf_counter_ns
     # The second run of a size plans its memory, and the arena grows for the plan: it belongs to the warm-up.
     for _ in range(request["warmup"]):
-        run(None, feeds)
+        run()
     samples: list[int] = []
     shortest = round(request["min_time_s"] * 1e9)
     joules = energy.read()
@@ -259,7 +280,7 @@ def _timing(session: Any, feeds: dict[str, Any], request: dict[str, Any], energy
     end = before[0] + shortest
     while len(samples) < request["runs"] or (clock() < end and len(samples) < _MOST_SAMPLES):
         started = clock()
-        run(None, feeds)
+        run()
         samples.append(clock() - started)
     found: dict[str, Any] = since(before)
     found["energy_j"] = energy.between(joules, energy.read())

@@ -32,6 +32,10 @@ from pytest_onnxprep.runtime.custom_ops import library_path
 from pytest_onnxprep.runtime.session import provider_name
 
 Feeds = Mapping[str, Any]
+#: One file, or several that one process loads.
+Files = str | Path | Sequence[Path]
+#: Of a run: the inputs of the file; of several files the calls in order: the place of a file, and its inputs.
+Inputs = Feeds | Sequence[tuple[int, Feeds]]
 
 POWERCAP = "/sys/class/powercap"
 _NO_MEMORY = re.compile(
@@ -48,15 +52,15 @@ _LAST_WORDS = 2000
 
 
 def run_child(
-    model_path: str | Path,
-    feeds: Feeds,
+    model_path: Files,
+    feeds: Inputs,
     *,
     provider: str | None = None,
     threads: int | None = 1,
     runs: int = 10,
     warmup: int = 2,
     min_time_s: float = 0.0,
-    more_feeds: Sequence[Feeds] = (),
+    more_feeds: Sequence[Inputs] = (),
     stop_after_s: float = 1e9,
     limits: Limits | None = None,
     pinned_cores: Sequence[int] | None = None,
@@ -71,8 +75,8 @@ def run_child(
     then are kept.
 
     Args:
-        model_path: the ONNX file; external data lies beside it.
-        feeds: input name -> array.
+        model_path: the ONNX file, external data beside it; or several files that are loaded one after the other.
+        feeds: input name -> array; of several files the calls that are one run: ``(place of the file, its feeds)``.
         provider: execution provider; None is the CPU's.
         threads: intra-op threads; None is ONNX Runtime's default.
         runs: timed runs at least, after the first run and the warm-up.
@@ -97,14 +101,15 @@ def run_child(
         raise OnnxPrepError("a child behind a launcher cannot be watched: use enforce='data' or leave memory_bytes out")
     with tempfile.TemporaryDirectory(prefix="onnxprep-child-") as name, CgroupCap(limits) as cgroup:
         folder = Path(name)
-        names = _save(folder / "feeds.npz", [feeds, *more_feeds])
+        sets = _save(folder / "feeds.npz", [feeds, *more_feeds])
+        paths = [model_path] if isinstance(model_path, (str, Path)) else model_path
         request = {
-            "model": str(Path(model_path).resolve()),
+            "models": [str(Path(path).resolve()) for path in paths],
             "feeds": str(folder / "feeds.npz"),
-            "names": names,
+            "sets": sets,
             "provider": provider_name(provider),
             "threads": threads,
-            "custom_ops": [library_path(library) for library in custom_ops],
+            "custom_ops": list(dict.fromkeys(map(library_path, custom_ops))),
             "runs": runs,
             "warmup": warmup,
             "min_time_s": min_time_s,
@@ -326,23 +331,28 @@ def _package_folders() -> list[str]:
     return list(dict.fromkeys(folders))
 
 
-def _save(path: Path, sets: Sequence[Feeds]) -> list[dict[str, str]]:
-    """Write all inputs to one file; return per set key -> input name.
+def _save(path: Path, sets: Sequence[Inputs]) -> list[list[tuple[int, dict[str, str]]]]:
+    """Write all inputs to one file, each array once; return per set and call the file's place and name -> key.
 
     Raises:
         OnnxPrepError: an input that NumPy cannot save without pickle.
     """
     arrays: dict[str, np.ndarray] = {}
-    names: list[dict[str, str]] = []
-    for index, feeds in enumerate(sets):
-        keys = {f"s{index}t{place}": name for place, name in enumerate(feeds)}
-        names.append(keys)
-        for key, name in keys.items():
-            array = np.asarray(feeds[name])
+    keys: dict[int, str] = {}
+    for feeds in (feeds for inputs in sets for _, feeds in _calls(inputs)):
+        for name, value in feeds.items():
+            array = np.asarray(value)
             array = array.astype(str) if array.dtype.kind == "O" else array
             if array.dtype.kind == "V":  # an ml_dtypes type: NumPy would forget which
                 raise OnnxPrepError(f"input {name!r} is {array.dtype.name}, which cannot be handed to a child process")
-            arrays[key] = array
+            arrays[keys.setdefault(id(value), f"t{len(keys)}")] = array
     with path.open("wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]  # its keyword allow_pickle is not ours
-    return names
+    return [
+        [(place, {name: keys[id(value)] for name, value in feeds.items()}) for place, feeds in _calls(inputs)]
+        for inputs in sets
+    ]
+
+
+def _calls(inputs: Inputs) -> Sequence[tuple[int, Feeds]]:
+    return [(0, inputs)] if isinstance(inputs, Mapping) else inputs

@@ -5,15 +5,13 @@ from __future__ import annotations
 import functools
 import os
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 from pytest_onnxprep.errors import OnnxPrepError
 from pytest_onnxprep.runtime.child_limits import Limits
 from pytest_onnxprep.runtime.child_measure import ChildMeasure, Outcome
-from pytest_onnxprep.runtime.child_process import run_child
+from pytest_onnxprep.runtime.child_process import Files, Inputs, run_child
 from pytest_onnxprep.runtime.session import CPU, provider_name
 from pytest_onnxprep.spec.target import Target
 
@@ -73,15 +71,24 @@ class Stay:
         return min((one for one in self.sweep if one.seconds <= best * (1 + NEAR_BEST)), key=lambda one: one.threads)
 
 
-def stay(path: Path, feeds: Mapping[str, Any], target: Target, *, timed: bool, custom_ops: Sequence[str] = ()) -> Stay:
+def stay(
+    path: Files,
+    feeds: Inputs,
+    target: Target,
+    *,
+    timed: bool,
+    custom_ops: Sequence[str] = (),
+    largest: Inputs | None = None,
+) -> Stay:
     """Run a model within a device's limits.
 
     Args:
-        path: the file.
-        feeds: input name -> array.
+        path: the file, or several.
+        feeds: input name -> array; of several files, see `run_child`.
         target: the device.
         timed: whether this machine is quiet enough to time thread counts.
         custom_ops: libraries of custom operators.
+        largest: what is run under the memory limit, where that is not the same.
 
     Raises:
         OnnxPrepError: ONNX Runtime does not run the model here at all.
@@ -89,10 +96,12 @@ def stay(path: Path, feeds: Mapping[str, Any], target: Target, *, timed: bool, c
     usable = sorted(os.sched_getaffinity(0))
     pinned = usable[: target.cores or len(usable)]
     provider, stand_in = _provider(target)
-    start = functools.partial(
-        run_child, path, feeds, provider=provider, pinned_cores=pinned, custom_ops=custom_ops, timeout_s=TIMEOUT_S
+    child = functools.partial(
+        run_child, path, provider=provider, pinned_cores=pinned, custom_ops=custom_ops, timeout_s=TIMEOUT_S
     )
-    capped, hard, message = _within(start, target, len(pinned))
+    start = functools.partial(child, feeds)
+    under_limit = functools.partial(child, feeds if largest is None else largest)
+    capped, hard, message = _within(under_limit, target, len(pinned))
     if capped.outcome in (Outcome.REFUSED, Outcome.FAILED):
         raise OnnxPrepError(f"the model cannot be held to {target.name}: {capped.message}")
     sweep: tuple[Sweep, ...] = ()

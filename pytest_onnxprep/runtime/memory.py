@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pytest_onnxprep.errors import OnnxPrepError
 from pytest_onnxprep.runtime.child_measure import ChildMeasure
-from pytest_onnxprep.runtime.child_process import run_child
+from pytest_onnxprep.runtime.child_process import Files, Inputs, run_child
 from pytest_onnxprep.spec.verdict import Verdict
 
 #: Timed runs of each child; the arena has grown by the second.
@@ -58,8 +57,8 @@ class MemoryMeasurement:
 
 
 def measure_children(
-    path: str | Path,
-    feeds: Mapping[str, Any],
+    path: Files,
+    feeds: Inputs,
     *,
     budgets: Mapping[str, float],
     threads: int = 1,
@@ -74,8 +73,8 @@ def measure_children(
     nobody can tell.
 
     Args:
-        path: the ONNX file.
-        feeds: input name -> array.
+        path: the ONNX file, or several.
+        feeds: input name -> array; of several files, see `run_child`.
         budgets: ``peak_mb``, ``model_mb``, ``steady_mb`` -> megabytes; empty measures only.
         threads: intra-op threads.
         provider: execution provider; None is the CPU's.

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pytest_onnxprep.errors import OnnxPrepError
 from pytest_onnxprep.runtime.child_measure import ChildMeasure
-from pytest_onnxprep.runtime.child_process import run_child
+from pytest_onnxprep.runtime.child_process import Files, Inputs, run_child
 from pytest_onnxprep.runtime.fresh_runs import FreshRuns, process_of, run_fresh
 from pytest_onnxprep.runtime.memory import TIMEOUT_S, completed, median
 from pytest_onnxprep.spec.verdict import Verdict
@@ -40,8 +39,8 @@ class StartupMeasurement:
 
 
 def measure_startup(
-    path: str | Path,
-    feeds: Mapping[str, Any],
+    path: Files,
+    feeds: Inputs,
     *,
     budgets: Mapping[str, float],
     threads: int = 1,
@@ -52,8 +51,8 @@ def measure_startup(
     """Load and run the model in five to eleven fresh processes.
 
     Args:
-        path: the ONNX file. It is read from the page cache: what a disk takes is not in the figures.
-        feeds: input name -> array.
+        path: the ONNX file, or several. It is read from the page cache: what a disk takes is not in the figures.
+        feeds: input name -> array; of several files, see `run_child`.
         budgets: ``load_ms``, ``first_run_ms`` -> milliseconds.
         threads: intra-op threads.
         provider: execution provider; None is the CPU's.

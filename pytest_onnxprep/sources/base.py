@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -62,6 +62,17 @@ class Source(ABC):
     def derived_signature(self) -> Signature | None:
         """The signature the model itself knows, or None where the user has to write ``inputs=``."""
         return None
+
+    def equip(self, libraries: Sequence[str]) -> bool:  # noqa: ARG002 - only ONNX files are run by ONNX Runtime
+        """Take the libraries of custom operators that the reference is run with; before anything runs.
+
+        Args:
+            libraries: as ``options["ort_custom_ops"]`` names them.
+
+        Returns:
+            Whether it is ONNX Runtime that runs the reference, so that they matter.
+        """
+        return False
 
     def takes(self) -> str:
         """What a call of the model takes, as far as it says so; for messages."""

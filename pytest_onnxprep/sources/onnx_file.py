@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pytest_onnxprep.errors import ReferenceRefused, SourceError, SpecError
+from pytest_onnxprep.errors import OnnxPrepError, ReferenceRefused, SourceError, SpecError
 from pytest_onnxprep.sources.base import Arrays, Double, Feeds, Source, name_outputs
 from pytest_onnxprep.sources.load import one_line
 from pytest_onnxprep.sources.onnx_guard import check_names, check_untrusted, read_model
 from pytest_onnxprep.sources.source_code import Digest
+from pytest_onnxprep.spec.own_options import EXTENSIONS
 from pytest_onnxprep.spec.shape import DimExpr, parse_dim
 from pytest_onnxprep.spec.signature import Signature
 from pytest_onnxprep.spec.tensor import TensorSpec
 
 #: External data from which on memory counts: it is then mapped from the file, and never held twice.
 LARGE_BYTES = 1_000_000_000
+#: How ONNX Runtime says that it knows an operator from nowhere.
+_UNREGISTERED = "is not a registered function/op"
 
 
 class OnnxFileSource(Source):
@@ -31,6 +34,12 @@ class OnnxFileSource(Source):
         self.model = path
         self.label = f"{path.name} (ONNX file)"
         self._session: Any = None
+        self._custom_ops: tuple[str, ...] = ()
+
+    def equip(self, libraries: Sequence[str]) -> bool:
+        """See `Source.equip`."""
+        self._custom_ops = tuple(libraries)
+        return True
 
     @property
     def session(self) -> Any:
@@ -40,12 +49,14 @@ class OnnxFileSource(Source):
             from pytest_onnxprep.runtime.session import make_session
 
             try:
-                prove(self.model, optimized=False)
-                self._session = make_session(self.model, optimized=False, lean=self._large)
+                if not self._custom_ops:  # a child has no operators that are written in Python
+                    prove(self.model, optimized=False)
+                self._session = make_session(self.model, optimized=False, lean=self._large, custom_ops=self._custom_ops)
+            except OnnxPrepError:  # a library that is not there
+                raise
             except Exception as error:
                 raise SourceError(
-                    f"source {str(self.model)!r} cannot be loaded by ONNX Runtime: {error}; "
-                    "check the file with onnx.checker.check_model"
+                    f"source {str(self.model)!r} cannot be loaded by ONNX Runtime: {error}; {_way_out(error)}"
                 ) from error
         return self._session
 
@@ -95,6 +106,15 @@ class OnnxFileSource(Source):
                 while chunk := file.read(1 << 20):
                     digest.update(chunk)
         return Digest(digest.hexdigest(), True)
+
+
+def _way_out(error: Exception) -> str:
+    if _UNREGISTERED in str(error):
+        return (
+            "name the library that has its custom operators: "
+            f"options={{'ort_custom_ops': {EXTENSIONS!r}}}, or the path of a shared library"
+        )
+    return "check the file with onnx.checker.check_model"
 
 
 def _dim(symbol: str | None, tensor: str, axis: int) -> DimExpr:

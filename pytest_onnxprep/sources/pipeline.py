@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from pytest_onnxprep.sources.python_function import load_unexported
 from pytest_onnxprep.sources.source_code import Digest, code_digest
 from pytest_onnxprep.sources.wiring import Call, LoadedLoop, LoadedStage, load_stage
 from pytest_onnxprep.spec.composition import Loop, Pipeline
+from pytest_onnxprep.spec.own_options import custom_op_libraries
 from pytest_onnxprep.spec.signature import Signature
 from pytest_onnxprep.spec.tolerance import EPSILON
 
@@ -122,6 +123,14 @@ class ComposedSource(Source):
         """The first part's that has one."""
         hints = ((name, source.mode_hint()) for name, source in self._named_sources())
         return next((f"{name}: {hint}" for name, hint in hints if hint), "")
+
+    def equip(self, libraries: Sequence[str]) -> bool:
+        """See `Source.equip`: the options of the test are those of all parts that have none of their own."""
+        common = [stage.source for stage in self.parts.values() if not custom_op_libraries(stage.spec.options)]
+        if self.whole is not None:
+            common.append(self.whole)
+        matters = [source.equip(libraries) for source in common]
+        return any(matters)
 
     def built(self) -> bool:
         """Whether all parts are."""

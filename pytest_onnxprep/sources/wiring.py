@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from pytest_onnxprep.sources.base import Arrays, Feeds, Source
 from pytest_onnxprep.sources.load import load_source, one_line
 from pytest_onnxprep.sources.python_function import PythonSource, load_unexported, parameters
 from pytest_onnxprep.spec.composition import Loop, Stage
+from pytest_onnxprep.spec.own_options import custom_op_libraries, with_found_libraries
 from pytest_onnxprep.spec.shape import DimExpr
 from pytest_onnxprep.spec.signature import Signature
 from pytest_onnxprep.spec.tensor import TensorSpec
@@ -208,6 +209,8 @@ def load_stage(spec: Stage, base: Path | None) -> LoadedStage:
         if spec.export and callable(spec.source) and "needs arguments" in str(error):
             hint = "\nA function of arrays stays in Python: Stage(function, export=False)."
         raise SourceError(f"stage {spec.name!r}: {error}{hint}") from error
+    spec = replace(spec, options=with_found_libraries(spec.options, base))
+    source.equip(custom_op_libraries(spec.options))
     return LoadedStage(spec, source)
 
 

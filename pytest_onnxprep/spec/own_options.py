@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from pytest_onnxprep.spec.errors import SpecError, as_tuple
@@ -37,6 +38,18 @@ def check_own_options(options: Mapping[str, Any]) -> None:
     rewritten = options.get("rewritten")
     if "rewritten" in options and not callable(rewritten):
         raise SpecError(f"options['rewritten'] must be a factory of an equivalent model, not {rewritten!r}")
+
+
+def with_found_libraries(options: Mapping[str, Any], base: Path | None) -> Mapping[str, Any]:
+    """The options, in which libraries that lie beside the test file are named by their whole path.
+
+    Args:
+        options: of a variant, or of a stage.
+        base: the folder of the test file; what is not there is left to be found from the working directory.
+    """
+    named = custom_op_libraries(options)
+    found = [str((base / name).resolve()) if base and (base / name).is_file() else name for name in named]
+    return options if list(named) == found else {**options, "ort_custom_ops": found}
 
 
 def custom_op_libraries(options: Mapping[str, Any]) -> tuple[str, ...]:

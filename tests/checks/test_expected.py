@@ -11,7 +11,9 @@ from pytest_onnxprep.artifacts.onnx_model import OnnxModel
 from pytest_onnxprep.artifacts.reference_outputs import ReferenceOutputs, describable
 from pytest_onnxprep.checks import parity
 from pytest_onnxprep.checks.case import Case
+from pytest_onnxprep.checks.expected import Expected
 from pytest_onnxprep.fuzz.corners import corner_sizes
+from pytest_onnxprep.fuzz.example import Maker
 from pytest_onnxprep.sources.base import Source
 from pytest_onnxprep.sources.source_code import Digest
 from pytest_onnxprep.spec.check_requests import read_parity
@@ -85,6 +87,34 @@ def test_another_export_has_answers_of_its_own(check):
     check(second, key=KEY[::-1])
 
     assert len(second.shapes) == len(first.shapes)
+
+
+@pytest.mark.parametrize("factor", [2.0, 3.0])
+def test_an_answer_counts_once(tmp_path, factor):
+    """Of an answer that an earlier run left, the live one takes the place, and its bytes are not counted on top."""
+    maker = Maker(DOUBLE)
+    examples = [maker.plain({"batch": size}) for size in (1, 2)]
+    feeds = [maker.feeds(example) for example in examples]
+
+    def answers(source):
+        model = OnnxModel(tmp_path / "no.onnx", DOUBLE, source, Variant("none", 18), {}, key=KEY)
+        case = Case(model, read_parity(), references=tmp_path / "references")
+        return Expected(case, lambda arrays: source.run(arrays, DOUBLE), "examples", shareable=True)
+
+    first = answers(Counting())
+    for example, arrays in zip(examples, feeds, strict=True):
+        first.get(example, arrays)
+    first.keep(examples)
+    source = Counting(factor)
+    second = answers(source)
+    for example, arrays in zip(examples, feeds, strict=True):
+        second.get(example, arrays)
+    assert not source.shapes
+    second.ask(examples[1], feeds[1])
+
+    held = source.memo["examples"].values()
+    assert len(held) == (2 if factor == 2.0 else 1)  # those that the live one contradicts are forgotten
+    assert source.memo["bytes"] == sum(answer["y"].nbytes for answer in held)
 
 
 def test_an_export_without_a_key_keeps_nothing(check, tmp_path):

@@ -371,5 +371,6 @@ def test_baseline(onnx_model): pass
         "test_framework[torchscript-opset17-latency]": "pass",
         "test_baseline[torchscript-opset17-latency]": "error",
     }
-    assert "a baseline is one file, and this model has several (a, b)" in outcome.text
+    assert "the pipeline has several files (a, b), and a baseline is one" in outcome.text
+    assert "no baseline saved of test_framework torchscript-opset17" in outcome.text
     assert not (story.path / "base").exists()

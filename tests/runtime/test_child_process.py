@@ -223,10 +223,10 @@ def test_a_child_that_dies_says_how(blow_up, monkeypatch, tmp_path, number, outc
     """A signal in native code is told from one from outside; the parent lives on."""
     script = tmp_path / "child.py"
     source = Path(child_main.__file__).read_text()
-    assert "        session.run(None, sets[0])\n" in source
+    assert "        runs[0]()\n" in source
     # Python's ctypes-free way to die of a signal in the middle of the first run
     dying = f"        os.kill(os.getpid(), {number})\n"
-    script.write_text(source.replace("        session.run(None, sets[0])\n", dying))
+    script.write_text(source.replace("        runs[0]()\n", dying))
     monkeypatch.setattr(child_main, "__file__", str(script))
 
     found = run_child(blow_up, feeds(10))
@@ -235,6 +235,27 @@ def test_a_child_that_dies_says_how(blow_up, monkeypatch, tmp_path, number, outc
     assert word in found.message
     assert "running the model for the first time" in found.message
     assert found.load is not None
+
+
+def test_several_files_are_one_run(blow_up):
+    """All are loaded; what is timed are all calls in order, and memory follows the largest of them."""
+    once = run_child([blow_up, blow_up], [(0, feeds(10))], runs=1, arena=True)
+    often = run_child([blow_up, blow_up], [(0, feeds(10)), (1, feeds(20_000)), (0, feeds(10))], runs=2, arena=True)
+
+    assert once.ok
+    assert often.ok
+    assert len(often.timings[0].samples_s) == 2
+    assert often.own_bytes > once.own_bytes + 80 * MB
+    assert often.arena_bytes > once.arena_bytes
+
+
+def test_an_array_that_goes_to_several_calls_is_held_once(tmp_path):
+    """The members of an ensemble take the same input, the steps of a loop the same encoding."""
+    shared, own = np.ones(100_000, "float32"), np.zeros(3, "float32")
+    sets = child_process._save(tmp_path / "feeds.npz", [[(0, {"a": shared}), (1, {"b": shared, "c": own})]])
+
+    assert sets == [[(0, {"a": "t0"}), (1, {"b": "t0", "c": "t1"})]]
+    assert (tmp_path / "feeds.npz").stat().st_size < 1.2 * shared.nbytes
 
 
 def test_text_inputs_reach_the_child(tmp_path):
@@ -312,10 +333,11 @@ def test_session_is_made_as_everywhere_else(blow_up):
     """The child stands alone; its session options are those of `make_session`."""
     import onnxruntime
 
-    request = {"threads": 2, "profile": "", "custom_ops": [], "provider": "CPUExecutionProvider", "model": str(blow_up)}
+    request = {"threads": 2, "profile": "", "custom_ops": [], "provider": "CPUExecutionProvider"}
+    request["models"] = [str(blow_up)]
     ours, theirs = (
         session.get_session_options()
-        for session in (child_main._session(onnxruntime, request), make_session(blow_up, threads=2))
+        for session in (child_main._session(onnxruntime, request, 0), make_session(blow_up, threads=2))
     )
 
     plain = [name for name in dir(ours) if not name.startswith("_") and not callable(getattr(ours, name))]
