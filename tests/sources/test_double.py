@@ -104,6 +104,26 @@ def test_tensorflow(build):
         assert not np.array_equal(value, single[name])
 
 
+def test_fused_normalisation_of_tensorflow():
+    """TensorFlow's fused kernel has float32 statistics only, so it is written out."""
+    import tensorflow as tf
+
+    def build():
+        scale, offset, mean, variance = (tf.constant(np.linspace(low, 2, 3), tf.float32) for low in (0.5, -1, 0, 0.1))
+
+        @tf.function(input_signature=[tf.TensorSpec([None, 2, 2, 3], tf.float32, name="x")])
+        def normalise(x):
+            return tf.compat.v1.nn.fused_batch_norm(x, scale, offset, mean, variance, is_training=False)[0]
+
+        return normalise
+
+    x = np.random.default_rng(0).normal(size=(2, 2, 2, 3)).astype("float32")
+    kind, error = apart(load_source(build), Signature({"x": TensorSpec("float32", "batch, 2, 2, 3")}), {"x": x})
+
+    assert kind == "float64"
+    assert 0 < error < 1e-6
+
+
 def test_an_onnx_file(tmp_path):
     """The graph itself is widened."""
     import onnx

@@ -85,6 +85,23 @@ def test_fingerprint_follows_the_variables(build):
     assert digest(build()) != digest(build(3.0))
 
 
+def test_fingerprint_of_a_loop():
+    """What a loop's condition is handed is named after its number."""
+
+    def build():
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.float32)])
+        def count(x):
+            return tf.while_loop(lambda i, _: i < 3, lambda i, y: (i + 1, y * 2), [0, x])[1]
+
+        return count
+
+    before = digest(build())
+    for _ in range(12):
+        build().get_concrete_function()
+
+    assert digest(build()) == before
+
+
 @pytest.mark.parametrize("build", BUILDS)
 def test_assignment_changes_the_fingerprint(build):
     """A variable assigned after the first look is seen."""

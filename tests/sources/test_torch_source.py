@@ -201,6 +201,32 @@ def test_same_build_has_the_same_fingerprint():
     assert digest(conv()) == digest(conv())
 
 
+@pytest.mark.parametrize("kwargs", [{}, {"with_kwargs": True}])
+def test_hooks_are_not_told_by_their_number(kwargs):
+    """Torch numbers hooks through the whole process, so a number says how many there were before."""
+
+    def hooked():
+        module = conv()
+        module.register_forward_hook((lambda module, args, given, output: output) if kwargs else _hook, **kwargs)
+        return module
+
+    before = digest(hooked())
+    conv().register_forward_hook(_hook)
+
+    assert digest(hooked()) == before != digest(conv())
+
+
+def test_a_forward_call_leaves_the_fingerprint_alone():
+    """The weight that the old ``weight_norm`` sets anew at every call wants a gradient or does not, as the call did."""
+    with pytest.warns(FutureWarning):
+        module = torch.nn.utils.weight_norm(torch.nn.Linear(4, 4))
+    before = digest(module)
+    with torch.no_grad():
+        module(torch.ones(1, 4))
+
+    assert digest(module) == before
+
+
 def _hook(_module, _inputs, output):
     return output * 2
 

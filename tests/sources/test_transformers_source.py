@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -170,6 +173,27 @@ def test_config_object_and_file(folder):
     assert not first.model.training
     assert first.fingerprint() == second.fingerprint()
     assert load_source(str(folder / "config.json")).label == "BertModel (Transformers)"
+
+
+def test_fingerprint_in_another_process(tmp_path):
+    """Transformers marks a generation config with Python's hash of its text, another one in every process."""
+    script = tmp_path / "digest_of.py"
+    script.write_text(
+        "import transformers\n"
+        "from pytest_onnxprep.sources.load import load_source\n"
+        "config = transformers.GPT2Config(n_embd=8, n_layer=1, n_head=2, vocab_size=9, n_positions=8)\n"
+        "config.architectures = ['GPT2LMHeadModel']\n"
+        "found = load_source(config).fingerprint()\n"
+        "print(found.stable, found.hexdigest)\n"
+    )
+
+    def told(seed):
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, check=True)
+        return done.stdout.splitlines()[-1]
+
+    assert told("1") == told("2")
+    assert told("1").startswith("True ")
 
 
 def test_config_leaves_the_random_state_alone():
