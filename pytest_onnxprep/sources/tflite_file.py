@@ -31,6 +31,8 @@ PLAIN, DEFAULT, REFERENCE = "BUILTIN_WITHOUT_DEFAULT_DELEGATES", "AUTO", "BUILTI
 _ORDERS = (DEFAULT, REFERENCE)
 FLOAT_WEIGHTS = "float weights"
 _SLOW_S = 0.02
+#: Sizes of open axes that a file is tried at, until it runs.
+_OPEN_SIZES = (1, 32, 512, 8192)
 
 
 def load(path: Path) -> TfliteSource:
@@ -259,15 +261,33 @@ class Runner:
 
 
 def try_out(file: str, kernels: str) -> None:
-    """One run at the smallest sizes, for a child process."""
+    """One run at the smallest sizes that work, for a child process: frames of a signal want many samples."""
     path = Path(file)
     layout = read_layout(path)
-    tensors = {name: layout.tensors[index] for name, index in layout.inputs.items()}
-    feeds = {
-        name: np.zeros([max(size, 1) for size in tensor.shape], object if tensor.dtype == "string" else tensor.dtype)
-        for name, tensor in tensors.items()
-    }
-    Runner(path, layout, kernels)(feeds)
+    first: Exception | None = None
+    for size in _OPEN_SIZES:
+        try:
+            Runner(path, layout, kernels)(_zeros(layout, size))
+            return
+        except Exception as error:
+            first = first or error
+            if not any(axis < 0 for index in layout.inputs.values() for axis in layout.tensors[index].shape):
+                break
+    assert first is not None
+    raise first
+
+
+def _zeros(layout: Layout, open_size: int) -> Arrays:
+    """Inputs with this size of every open axis but the first, which is the batch."""
+    feeds = {}
+    for name, index in layout.inputs.items():
+        tensor = layout.tensors[index]
+        shape = [
+            open_size if size < 0 and (axis or len(tensor.shape) == 1) else max(size, 1)
+            for axis, size in enumerate(tensor.shape)
+        ]
+        feeds[name] = np.zeros(shape, object if tensor.dtype == "string" else tensor.dtype)
+    return feeds
 
 
 def prepare() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import pickletools
 import re
 import tempfile
 import warnings
@@ -331,6 +332,8 @@ def _script_digest(module: torch.jit.ScriptModule) -> str:
                 if name.endswith((".debug_pkl", "serialization_id")):
                     continue
                 content = entries.read(name)
+                if name.endswith(".pkl"):  # a text's length stands before it
+                    content = "\n".join(f"{op.name} {arg}" for op, arg, _ in pickletools.genops(content)).encode()
                 if name.endswith((".py", ".pkl")):  # scripting a class a second time gives it a numbered name
                     content = re.sub(rb"___torch_mangle_\d+\.", b"", content)
                 plain = re.sub(r"___torch_mangle_\d+\.?", "", name).partition("/")[2]  # the first part is the file's

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 #: Each suite and the package whose models it tests.
-_NEEDS = {"test_yolo.py": "ultralytics", "test_mediapipe.py": "mediapipe"}
+_NEEDS = {"test_yolo.py": "ultralytics", "test_mediapipe.py": "mediapipe", "test_pretrained.py": "silero_vad"}
 
 collect_ignore = [file for file, package in _NEEDS.items() if importlib.util.find_spec(package) is None]
 
