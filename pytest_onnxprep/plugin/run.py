@@ -19,6 +19,7 @@ from pytest_onnxprep.errors import (
     Finding,
     Inconclusive,
     OnnxPrepError,
+    ReferenceUnavailable,
     SpecError,
 )
 from pytest_onnxprep.marks import CHECKS
@@ -42,6 +43,9 @@ def run_item(item: CheckItem) -> object | None:
     except Finding as finding:
         item.stash[RESULT] = finding.result
         raise finding.with_traceback(None) from None
+    except ReferenceUnavailable as error:
+        item.stash[RESULT] = CheckResult(Verdict.SKIP, str(error))
+        raise pytest.skip.Exception(str(error), _use_item_location=True) from None
     except (OnnxPrepError, SpecError) as error:
         item.stash[RESULT] = CheckResult(Verdict.ERROR, _first_line(error))
         raise error.with_traceback(None) from None

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from pytest_onnxprep.api import assert_parity
-from pytest_onnxprep.errors import SourceError
+from pytest_onnxprep.errors import ReferenceUnavailable, SourceError
 from pytest_onnxprep.sources.load import load_source
 from pytest_onnxprep.spec.verdict import Verdict
 
@@ -101,14 +101,14 @@ def test_it_is_the_model(tmp_path, onnx_exporter):
 
 
 def test_node_without_the_package(tmp_path, monkeypatch):
-    """What to install, or how to skip."""
+    """What to install, and where."""
     if shutil.which("node") is None:
         pytest.skip("needs node")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("NODE_PATH", raising=False)
     source = load_source(write(tmp_path / "net"))
 
-    with pytest.raises(SourceError, match="npm install @tensorflow/tfjs"):
+    with pytest.raises(ReferenceUnavailable, match=r"'net/model\.json' is run .* npm install @tensorflow/tfjs"):
         source.run({"data": np.zeros((1, 4), "float32")}, source.derived_signature())
 
 
@@ -117,8 +117,38 @@ def test_no_node(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda _: None)
     source = load_source(write(tmp_path / "net"))
 
-    with pytest.raises(SourceError, match="which needs node"):
+    with pytest.raises(ReferenceUnavailable, match="which needs node"):
         source.run({"data": np.zeros((1, 4), "float32")}, source.derived_signature())
+
+
+STORY = """
+from pytest_onnxprep import onnx_export, parity
+
+@onnx_export("net/model.json")
+@parity()
+def test_net(onnx_model):
+    raise AssertionError("never run")
+
+def test_plain(onnx_exporter):
+    onnx_exporter("net/model.json")
+    raise AssertionError("never run")
+"""
+
+
+def test_nothing_to_run_it_with_is_a_skip(pytester, monkeypatch):
+    """Marked and plain tests are skipped with what to install, and the report says so."""
+    pytest.importorskip("tensorflow")
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    write(pytester.path / "net")
+    pytester.makepyfile(STORY)
+
+    result = pytester.runpytest_inprocess("-rs", "--onnxprep-json", "report.json")
+
+    result.assert_outcomes(skipped=3)
+    result.stdout.fnmatch_lines(["SKIPPED*'net/model.json' is run by TensorFlow.js, which needs node: install it*"])
+    told = json.loads((pytester.path / "report.json").read_text())["results"]
+    assert [(one["check"], one["verdict"]) for one in told] == [("export", "skip"), ("parity", "skip")]
+    assert all("npm install @tensorflow/tfjs" in one["summary"] for one in told)
 
 
 def test_damaged(tmp_path):
