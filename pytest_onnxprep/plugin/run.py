@@ -91,7 +91,7 @@ def _check(item: CheckItem) -> CheckResult:
         examples=examples,
         max_s=max_s,
         all_corners=all_corners,
-        samples=prepared.samples,
+        samples={name: model.layout.filed_feeds(feeds) for name, feeds in prepared.samples.items()},
         references=engine.references,
         replay_folder=engine.replays / _slug(item.nodeid),
         title=item.nodeid,
