@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -188,7 +189,7 @@ def _replay(run: ParityRun, failure: Failure) -> Path | str:
         return f"could not be written to {run.case.replay_folder}: {error}"
 
 
-def _inputs_alone(feeds: Feeds, folder: Path) -> str:
+def _inputs_alone(feeds: Mapping[str, np.ndarray], folder: Path) -> str:
     """Of several files with Python between them there is no script, but the inputs can be kept."""
     try:
         path = write_feeds(folder, feeds)

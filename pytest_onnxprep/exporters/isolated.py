@@ -26,7 +26,6 @@ from pytest_onnxprep.exporters import catalog
 from pytest_onnxprep.exporters.chatter import Chatter
 from pytest_onnxprep.exporters.job import ExportJob
 from pytest_onnxprep.runtime.isolation import run_child
-from pytest_onnxprep.spec.layout import Layout
 from pytest_onnxprep.spec.signature import Signature
 
 #: Seconds that an export may take.
@@ -160,11 +159,12 @@ def main(folder: Path) -> None:
 def _export(order: dict[str, Any], notes: dict[str, Any]) -> list[str]:
     from pytest_onnxprep.exporters.workshop import _run_exporter, trace_run
     from pytest_onnxprep.sources.load import load_source
+    from pytest_onnxprep.sources.turn import Turn
     from pytest_onnxprep.sources.turned import turned
 
     recipe, signature = order["recipe"], order["signature"]
     loaded = load_source(pickle.loads(recipe.value), base=Path(recipe.base))  # noqa: S301
-    source = turned(loaded, Layout.of(order["variant"].options))
+    source = turned(loaded, Turn.of(order["variant"].options))
     if not source.built():
         trace_run(source, signature, order["feeds"])
     own = source.fingerprint()

@@ -13,12 +13,13 @@ from pytest_onnxprep.errors import ReferenceRefused
 from pytest_onnxprep.sources.base import Arrays, Double, Feeds, RoundingDouble, Source
 from pytest_onnxprep.sources.source_code import Digest
 from pytest_onnxprep.sources.trace import DEFAULT, Limits, Trace
+from pytest_onnxprep.sources.turn import TO_NCHW, TO_NHWC, Turn
 from pytest_onnxprep.spec.dims import Dim
-from pytest_onnxprep.spec.layout import INPUTS, OUTPUTS, TO_NCHW, TO_NHWC, Layout, check_name, check_rank
+from pytest_onnxprep.spec.layout import INPUTS, OUTPUTS, check_name, check_rank
 from pytest_onnxprep.spec.signature import Signature
 
 
-def turned(source: Source, layout: Layout) -> Source:
+def turned(source: Source, layout: Turn) -> Source:
     """The source as a file in this layout sees it, the same object every time; the source itself without a layout."""
     if not layout or isinstance(source, TurnedSource):
         return source
@@ -42,7 +43,7 @@ class TurnedSource(Source):
         layout: what is turned.
     """
 
-    def __init__(self, inner: Source, layout: Layout) -> None:
+    def __init__(self, inner: Source, layout: Turn) -> None:
         self.inner = inner
         self.layout = layout
         self.framework, self.label, self.model = inner.framework, inner.label, inner.model
@@ -183,7 +184,7 @@ class TurnedSource(Source):
 
 
 class _TurnedDouble:
-    def __init__(self, inner: Any, layout: Layout) -> None:
+    def __init__(self, inner: Any, layout: Turn) -> None:
         self._inner, self._layout = inner, layout
 
     def __call__(self, feeds: Feeds) -> Arrays | None:
