@@ -18,7 +18,7 @@ def verdicts(backend, folder):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     report = folder / "report.json"
     command = [sys.executable, "-m", "pytest", "suites/backends", "-q", "-p", "no:cacheprovider"]
-    done = subprocess.run(
+    done = subprocess.run(  # noqa: S603 - suites of this repository
         [*command, "--onnxprep-json", str(report)],
         capture_output=True,
         text=True,
