@@ -15,6 +15,6 @@ def build_lstm():
 
 
 @onnx_export(build_lstm, inputs={"x": "float32[batch, seq, 4]"}, dims={"batch": (1, 4), "seq": (1, 8)})
-@parity()
+@parity(max_examples=20)
 def test_lstm_over_any_length(onnx_model):
     assert onnx_model.operators["Loop"] == 1

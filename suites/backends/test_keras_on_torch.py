@@ -28,14 +28,14 @@ def build_lstm_of_five():
 
 
 @onnx_export(build_cnn, inputs={"image": "float32[batch, h, w, 3]"}, dims={**BATCH, "h": (4, 9), "w": (4, 9)})
-@parity()
+@parity(max_examples=20)
 def test_cnn(onnx_model):
     assert onnx_model.provenance["exporter"] == "keras"
     assert onnx_model.operators["Conv"] == 1
 
 
 @onnx_export(build_lstm_of_five, inputs={"x": "float32[batch, 5, 4]"}, dims=BATCH)
-@parity()
+@parity(max_examples=20)
 def test_lstm_of_one_length(onnx_model):
     assert onnx_model.operators["Tanh"] == 10  # five steps, written out
 
@@ -48,6 +48,6 @@ def test_lstm_of_one_length(onnx_model):
     "length of the example: of longer inputs the file reads that many first steps alone, shorter ones it refuses",
 )
 @onnx_export(build_lstm, inputs={"x": "float32[batch, seq, 4]"}, dims={**BATCH, "seq": (1, 8)})
-@parity()
+@parity(max_examples=20)
 def test_lstm_over_any_length(onnx_model):
     assert "Loop" not in onnx_model.operators  # the day there is one, the length may have become free

@@ -11,6 +11,7 @@ import subprocess
 import numpy as np
 import pytest
 
+from model_zoo._tfjs_writer import write_graph_model
 from pytest_onnxprep.api import assert_parity
 from pytest_onnxprep.errors import ReferenceUnavailable, SourceError
 from pytest_onnxprep.sources.load import load_source
@@ -98,6 +99,21 @@ def test_it_is_the_model(tmp_path, onnx_exporter):
     assert [value.name for value in model.session.get_inputs()] == ["data"]
     assert model.output_names == ["scores"]
     assert assert_parity(model, max_examples=15).verdict is Verdict.PASS
+
+
+@pytest.mark.skipif(not has_package(), reason="needs node with the npm package @tensorflow/tfjs")
+def test_channels_first(tmp_path, onnx_exporter):
+    """A graph model of pictures becomes a file that has them channels first."""
+    tf = pytest.importorskip("tensorflow")
+    kernel = np.arange(24, dtype="float32").reshape(2, 2, 3, 2) / 24
+    picture = tf.TensorSpec((None, 5, 6, 3), tf.float32, name="image")
+    net = tf.function(lambda image: {"mask": tf.nn.conv2d(image, kernel, 1, "SAME")}, input_signature=[picture])
+    path = write_graph_model(net.get_concrete_function(), tmp_path / "net")
+    model = onnx_exporter(path, options={"inputs_as_nchw": ["image"], "outputs_as_nchw": ["mask"]})
+
+    assert model.session.get_inputs()[0].shape == ["batch", 3, 5, 6]
+    assert model.session.get_outputs()[0].shape[1:] == [2, 5, 6]
+    assert assert_parity(model, max_examples=10).verdict is Verdict.PASS
 
 
 def test_node_without_the_package(tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ layers = keras.layers
 
 from pytest_onnxprep import TensorSpec, assert_parity  # noqa: E402
 from pytest_onnxprep.api import measure_latency, measure_memory  # noqa: E402
-from pytest_onnxprep.errors import ExporterError, SourceError, SpecError  # noqa: E402
+from pytest_onnxprep.errors import ContractViolation, ExporterError, SourceError, SpecError  # noqa: E402
 from pytest_onnxprep.exporters.isolated import recipe_of  # noqa: E402
 from pytest_onnxprep.sources.load import load_source  # noqa: E402
 from pytest_onnxprep.sources.turn import Turn  # noqa: E402
@@ -291,6 +291,18 @@ def test_isolated(pytester):
 
     result.assert_outcomes(passed=1)
     assert "not isolated" not in result.stdout.str()
+
+
+def test_a_file_made_elsewhere(onnx_exporter, tmp_path):
+    """A file that is channels first already is held to the model likewise; without the option it is refused."""
+    made = onnx_exporter(segmenter, inputs=IMAGE, dims=DIMS, options=NCHW)
+    path = tmp_path / "released.onnx"
+    path.write_bytes(made.path.read_bytes())
+    model = onnx_exporter(segmenter, inputs=IMAGE, dims=DIMS, options=NCHW, artifact=path)
+
+    assert assert_parity(model, max_examples=6).verdict is Verdict.PASS
+    with pytest.raises(ContractViolation, match=r"input 'image' axis 1 \(h\) was declared dynamic"):
+        onnx_exporter(segmenter, inputs=IMAGE, dims=DIMS, artifact=path)
 
 
 def test_rewritten(onnx_exporter):
