@@ -33,6 +33,7 @@ from model_zoo.model_files import (
     build_program_file,
     build_saved_model,
     build_script_file,
+    build_tfjs_kws,
     build_tflite_cnn,
     build_tflite_cnn_int8,
 )
@@ -82,7 +83,7 @@ class ZooModel:
     name: str
     task: str
     framework: str
-    """The suite folder it is tested in: `torch`, `keras`, `tensorflow`, `tflite`, `jax` or `transformers`."""
+    """The suite folder it is tested in: `torch`, `keras`, `tensorflow`, `tflite`, `tfjs`, `jax` or `transformers`."""
     licence: str
     """SPDX identifier of the code that defines the architecture."""
     source_paper: str
@@ -210,6 +211,7 @@ MODELS: dict[str, ZooModel] = {
             build_tflite_cnn_int8,
             "Jacob et al. 2017, arXiv:1712.05877",
         ),
+        _model("tfjs_kws", "keyword-spotting", "tfjs", build_tfjs_kws, "Choi et al. 2019, arXiv:1904.03814"),
         _model("script_file", "image-classification", "torch", build_script_file, "Sandler et al. 2018"),
         _model("program_file", "image-classification", "torch", build_program_file, "He et al. 2015"),
         _model("attention", "sequence-modelling", "jax", build_attention, "Vaswani et al. 2017, arXiv:1706.03762"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from model_zoo import MODELS, suites_of
 
-_FRAMEWORKS = ("torch", "keras", "tensorflow", "tflite", "jax", "transformers")
+_FRAMEWORKS = ("torch", "keras", "tensorflow", "tflite", "tfjs", "jax", "transformers")
 
 
 def table() -> str:

@@ -12,6 +12,8 @@ import warnings
 from functools import cache
 from pathlib import Path
 
+from model_zoo._tfjs_writer import write_graph_model
+from model_zoo.keras_edge import build_kws
 from model_zoo.keras_models import build_cnn, build_two_tower
 from model_zoo.torch_vision import build_mobilenet_v2, build_resnet18
 
@@ -64,6 +66,23 @@ def _tflite(name: str, *, quantised: bool) -> Path:
     path = _folder() / name
     path.write_bytes(converter.convert())
     return path
+
+
+@cache
+def build_tfjs_kws() -> Path:
+    """Build the keyword spotter as a TensorFlow.js graph model, which a web page would load.
+
+    `mfcc float32[batch, frames, 40]` to `keywords float32[batch, 12]`.
+
+    Returns:
+        A `model.json`, its weights beside it.
+    """
+    import tensorflow as tf
+
+    model = build_kws()
+    mfcc = tf.TensorSpec((None, None, 40), tf.float32, name="mfcc")
+    spotter = tf.function(lambda mfcc: {"keywords": model(mfcc, training=False)}, input_signature=[mfcc])
+    return write_graph_model(spotter.get_concrete_function(), _folder() / "kws_web")
 
 
 @cache

@@ -41,7 +41,9 @@ def assert_parity(
     from pytest_onnxprep.checks.prepare import load_samples
 
     request = read_parity(atol, rtol, **options)
-    result = parity_check.run(Case(model, request, samples=load_samples(samples, model.signature)))
+    own = load_samples(samples, model.layout.declared(model.signature))
+    turned = {name: model.layout.filed_feeds(feeds) for name, feeds in own.items()}
+    result = parity_check.run(Case(model, request, samples=turned))
     if result.verdict is Verdict.FAIL:
         raise ParityError(result)
     return result

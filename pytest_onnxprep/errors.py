@@ -24,6 +24,10 @@ class SourceError(OnnxPrepError):
     """The model cannot be had: missing framework or file, a factory that raises, an object nobody recognises."""
 
 
+class ReferenceUnavailable(SourceError):
+    """What runs the model is another program, and it is not installed: the items of the test are skipped."""
+
+
 class ExporterError(OnnxPrepError):
     """No such exporter, or one that does not take this source, opset or option."""
 
@@ -137,6 +141,7 @@ __all__ = [
     "OperatorsNotAccepted",
     "ParityError",
     "ReferenceRefused",
+    "ReferenceUnavailable",
     "SizeBudgetExceeded",
     "SourceError",
     "SpecError",

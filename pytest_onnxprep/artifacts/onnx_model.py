@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pytest_onnxprep.runtime.session import make_session
+from pytest_onnxprep.sources.turn import Turn
 from pytest_onnxprep.spec.own_options import custom_op_libraries
 from pytest_onnxprep.spec.signature import Signature
 from pytest_onnxprep.spec.variant import Variant
@@ -99,6 +100,11 @@ class OnnxModel:
     def custom_ops(self) -> tuple[str, ...]:
         """Libraries of custom operators that a session of the file needs: ``make_session(custom_ops=)``."""
         return custom_op_libraries(self.variant.options)
+
+    @property
+    def layout(self) -> Turn:
+        """Which pictures are NHWC in the model and NCHW in the file."""
+        return Turn.of(self.variant.options)
 
     @cached_property
     def opset(self) -> int:

@@ -37,12 +37,13 @@ def run(case: Case) -> CheckResult:
     given, found, expected = [], [], []
     for feeds, labels in _batches(request.dataset, model, case.base):
         given.append(labels)
+        feeds = model.layout.filed_feeds(feeds)
         try:
-            expected.append(model.reference(feeds))
+            expected.append(model.layout.declared_outputs(model.reference(feeds)))
         except ReferenceRefused as error:
             raise OnnxPrepError(f"accuracy_budget: the framework refuses batch {len(given)}: {error}") from error
         try:
-            found.append(model.run(feeds))
+            found.append(model.layout.declared_outputs(model.run(feeds)))
         except Exception as error:
             return CheckResult(
                 Verdict.FAIL, f"ONNX Runtime refuses batch {len(given)}, which the framework takes: {one_line(error)}"
@@ -147,7 +148,7 @@ def _step(model: OnnxModel) -> tuple[int, bool]:
 
 
 def _checked(feeds: Mapping[str, Any], model: OnnxModel, name: str) -> Arrays:
-    wanted = model.signature.inputs
+    wanted = model.layout.declared(model.signature).inputs
     if set(feeds) != set(wanted):
         raise OnnxPrepError(f"accuracy_budget: dataset {name} gives {', '.join(feeds)}; needed: {', '.join(wanted)}")
     arrays = {key: np.asarray(feeds[key]) for key in wanted}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -157,9 +158,10 @@ def _trailer(run: ParityRun, replay: Path | str) -> list[tuple[str, str]]:
     ]
     if isinstance(replay, Path):
         shown = _relative(replay)
+        kept = "samples.npz" if run.model.layout.inputs else "feeds.npz"
         rows += [
             ("replay", f"python {shown / 'replay.py'}"),
-            ("pin it", "copy its feeds.npz beside the test, then @onnx_export(..., samples='feeds.npz')"),
+            ("pin it", f"copy its {kept} beside the test, then @onnx_export(..., samples={kept!r})"),
         ]
     else:
         rows.append(("replay", replay))
@@ -171,7 +173,7 @@ def _replay(run: ParityRun, failure: Failure) -> Path | str:
     if run.case.replay_folder is None:
         return "not written (no folder was given)"
     if run.model.parts:
-        return _inputs_alone(failure, run.case.replay_folder)
+        return _inputs_alone(run.model.layout.declared_feeds(failure.feeds), run.case.replay_folder)
     try:
         return write_replay(
             run.case.replay_folder,
@@ -181,15 +183,16 @@ def _replay(run: ParityRun, failure: Failure) -> Path | str:
             expected=failure.expected,
             rule=run.rule,
             custom_ops=map(library_path, run.model.custom_ops),
+            samples=run.model.layout.declared_feeds(failure.feeds) if run.model.layout.inputs else None,
         )
     except OSError as error:
         return f"could not be written to {run.case.replay_folder}: {error}"
 
 
-def _inputs_alone(failure: Failure, folder: Path) -> str:
+def _inputs_alone(feeds: Mapping[str, np.ndarray], folder: Path) -> str:
     """Of several files with Python between them there is no script, but the inputs can be kept."""
     try:
-        path = write_feeds(folder, failure.feeds)
+        path = write_feeds(folder, feeds)
     except OSError as error:
         return f"could not be written to {folder}: {error}"
     shown = _relative(path)

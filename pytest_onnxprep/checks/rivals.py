@@ -89,7 +89,8 @@ def compare(case: Case, comparison: Comparison, feeds: Mapping[str, Any], sessio
         summary = f"{comparison}: this is the variant the others are compared with"
         return Part(Verdict.SKIP, summary, is_waived=True)
     other = rivals.export(comparison.against)
-    side = _model_side(case, f"the variant {comparison.against}", other, feeds)
+    theirs = other.layout.filed_feeds(case.model.layout.declared_feeds(feeds))
+    side = _model_side(case, f"the variant {comparison.against}", other, theirs)
     return _duet(case, comparison, feeds, side, None if other.parts else other.path)
 
 

@@ -82,6 +82,7 @@ def write_replay(
     expected: Mapping[str, np.ndarray],
     rule: Rule,
     custom_ops: Iterable[str] = (),
+    samples: Mapping[str, np.ndarray] | None = None,
 ) -> Path:
     """Write ``model.onnx``, ``feeds.npz``, ``expected.npz``, ``case.json`` and ``replay.py``.
 
@@ -96,6 +97,7 @@ def write_replay(
         expected: the reference's outputs for them.
         rule: tolerances.
         custom_ops: files of libraries of custom operators.
+        samples: the inputs as the user declares them, where the file takes them in another layout.
     """
     _ignored(folder.parent)
     made = Path(tempfile.mkdtemp(prefix=".replay-", dir=folder.parent))
@@ -106,6 +108,8 @@ def write_replay(
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(extra, target)
         names = {"feeds.npz": _save(made / "feeds.npz", feeds), "expected.npz": _save(made / "expected.npz", expected)}
+        if samples is not None:
+            names["samples.npz"] = _save(made / "samples.npz", samples)
         tolerance = {name: _tolerance(name, array, rule) for name, array in expected.items()}
         case = {"names": names, "tolerance": tolerance, "custom_ops": list(custom_ops)}
         (made / "case.json").write_text(json.dumps(case, indent=2), encoding="utf-8")

@@ -14,6 +14,8 @@ from pytest_onnxprep.errors import ExporterError
 from pytest_onnxprep.exporters.workshop import Workshop
 from pytest_onnxprep.sources.base import Source
 from pytest_onnxprep.sources.pipeline import ComposedSource
+from pytest_onnxprep.sources.turn import Turn
+from pytest_onnxprep.sources.turned import turned
 from pytest_onnxprep.spec.signature import Signature
 from pytest_onnxprep.spec.variant import Variant
 
@@ -41,6 +43,11 @@ def export(
         artifact: a file made elsewhere.
         buckets: the sizes of several files.
     """
+    layout = Turn.of(variant.options)
+    if layout and not isinstance(source, ComposedSource):
+        layout.check(signature.inputs, signature.outputs)
+        source, signature = turned(source, layout), layout.filed(signature)
+        feeds = None if feeds is None else layout.filed_feeds(feeds)
     if buckets:
         return _bucketed(workshop, source, signature, variant, buckets, domains, artifact)
     if isinstance(source, ComposedSource):

@@ -19,6 +19,7 @@ from pytest_onnxprep.exporters.workshop import Workshop
 from pytest_onnxprep.sources.base import Arrays, Feeds
 from pytest_onnxprep.sources.pipeline import ComposedSource, NoDoubleError
 from pytest_onnxprep.sources.wiring import LoadedStage
+from pytest_onnxprep.spec.layout import Layout
 from pytest_onnxprep.spec.signature import Signature
 from pytest_onnxprep.spec.variant import Variant
 
@@ -187,6 +188,11 @@ class _Assembly:
         if stage.source.framework == "onnx":
             exporter, opset = "none", None
         own = Variant(spec.exporter or exporter, spec.opset or opset, {**variant.options, **spec.options})
+        if Layout.of(own.options):
+            raise ExporterError(
+                f"stage {stage.name!r}: a part of {self.source.label} takes and gives what its framework does, so that "
+                "the parts fit; inputs_as_nchw and outputs_as_nchw are for models of one file"
+            )
         exported = export_signature(joint, self.signature.dims)
         if exporter == "none":  # the file keeps its names
             exported = replace(exported, outputs=None)

@@ -6,6 +6,7 @@ from collections.abc import Container, Iterable, Mapping
 from typing import NamedTuple
 
 from pytest_onnxprep.errors import ExporterError, closest
+from pytest_onnxprep.spec.layout import Layout
 
 ENTRY_POINT_GROUP = "pytest_onnxprep.exporters"
 
@@ -21,6 +22,7 @@ class ExporterInfo(NamedTuple):
         default_opset: the opset it is asked for when the user names none.
         why_not_below: what happens below its first opset, for the message.
         packages: distributions whose version can change the file.
+        turns: whether it takes ``inputs_as_nchw`` and ``outputs_as_nchw``.
     """
 
     name: str
@@ -30,6 +32,7 @@ class ExporterInfo(NamedTuple):
     default_opset: int | None
     why_not_below: str = ""
     packages: tuple[str, ...] = ()
+    turns: bool = False
 
     def takes_opset(self, opset: int) -> bool:
         """Whether the exporter produces this opset."""
@@ -76,6 +79,7 @@ CATALOG: dict[str, ExporterInfo] = {
             18,
             "",
             ("tensorflow", "keras", "tf2onnx", "onnx", "numpy"),
+            turns=True,
         ),
         ExporterInfo(
             "keras",
@@ -94,6 +98,7 @@ CATALOG: dict[str, ExporterInfo] = {
             23,
             "asked for less, jax2onnx writes nodes that the opset does not have, reductions and Shape among them",
             ("jax", "jaxlib", "jax2onnx", "flax", "equinox", "onnx", "onnx-ir", "numpy"),
+            turns=True,
         ),
         ExporterInfo("none", "pytest_onnxprep.exporters.none", ("onnx",), (1, 10_000), None, "", ("onnx",)),
     )
@@ -186,3 +191,16 @@ def check_framework(info: ExporterInfo, framework: str, label: str, unsuited: Ma
         return
     takers: Iterable[str] = [other.name for other in CATALOG.values() if framework in other.frameworks]
     raise ExporterError(f"exporter {info.name!r} does not take {label}; accepted for it: {', '.join(takers)}")
+
+
+def check_layout(info: ExporterInfo, layout: Layout) -> None:
+    """Refuse to turn pictures where the exporter cannot.
+
+    Raises:
+        ExporterError: with the exporters that can.
+    """
+    if layout and not info.turns:
+        takers = ", ".join(other.name for other in CATALOG.values() if other.turns)
+        raise ExporterError(
+            f"exporter {info.name!r} does not take inputs_as_nchw and outputs_as_nchw; accepted for them: {takers}"
+        )

@@ -159,9 +159,12 @@ def main(folder: Path) -> None:
 def _export(order: dict[str, Any], notes: dict[str, Any]) -> list[str]:
     from pytest_onnxprep.exporters.workshop import _run_exporter, trace_run
     from pytest_onnxprep.sources.load import load_source
+    from pytest_onnxprep.sources.turn import Turn
+    from pytest_onnxprep.sources.turned import turned
 
     recipe, signature = order["recipe"], order["signature"]
-    source = load_source(pickle.loads(recipe.value), base=Path(recipe.base))  # noqa: S301
+    loaded = load_source(pickle.loads(recipe.value), base=Path(recipe.base))  # noqa: S301
+    source = turned(loaded, Turn.of(order["variant"].options))
     if not source.built():
         trace_run(source, signature, order["feeds"])
     own = source.fingerprint()

@@ -1,16 +1,19 @@
 """Keras's own ``model.export(format="onnx")``, on whichever backend Keras runs.
 
 Its inputs and outputs are named by Keras; they get the declared names afterwards. On TensorFlow it is tf2onnx
-(opset 9 to 18), on JAX jax2onnx, on PyTorch the TorchScript tracer, which fixes the length of recurrent layers.
+(opset 9 to 18), on JAX jax2onnx, on PyTorch the TorchScript tracer, which writes a recurrent layer out for the length
+of the example.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 from unittest import mock
+
+import numpy as np
 
 from pytest_onnxprep.errors import ExporterError
 from pytest_onnxprep.exporters.job import ExportJob
@@ -48,7 +51,10 @@ def export(job: ExportJob) -> None:
         for index, spec in enumerate(job.signature.inputs.values())
     ]
     packed = source.packed(dict(zip(names, specs, strict=True)))
-    with _translating_more():
+    with (
+        _translating_more(),
+        _traced_with({spec.name: job.feeds[name] for name, spec in zip(names, specs, strict=True)}),
+    ):
         source.model.export(
             str(job.path),
             format="onnx",
@@ -83,6 +89,26 @@ def _translating_more() -> Iterator[None]:
 
     convert = functools.partial(tf2onnx.convert.from_function, custom_op_handlers=handlers())
     with mock.patch.object(tf2onnx.convert, "from_function", convert), without_xla():
+        yield
+
+
+@contextlib.contextmanager
+def _traced_with(examples: Mapping[str, np.ndarray]) -> Iterator[None]:
+    """On PyTorch, trace with our examples: Keras puts 1 in place of every open size, which few convolutions take."""
+    import keras
+
+    if keras.backend.backend() != "torch":
+        yield
+        return
+    from keras.src.export import onnx as library
+
+    made = library.convert_spec_to_tensor
+
+    def example(spec: Any, *args: Any, **options: Any) -> Any:
+        array = examples.get(spec.name)
+        return made(spec, *args, **options) if array is None else keras.ops.convert_to_tensor(array)
+
+    with mock.patch.object(library, "convert_spec_to_tensor", example):
         yield
 
 

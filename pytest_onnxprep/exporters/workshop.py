@@ -30,6 +30,8 @@ from pytest_onnxprep.sources.custody import Custody, untouched
 from pytest_onnxprep.sources.load import load_source
 from pytest_onnxprep.sources.onnx_file import guarded_files
 from pytest_onnxprep.sources.onnx_guard import read_model
+from pytest_onnxprep.sources.turn import Turn
+from pytest_onnxprep.sources.turned import turned
 from pytest_onnxprep.spec.own_options import custom_op_libraries
 from pytest_onnxprep.spec.signature import Signature
 from pytest_onnxprep.spec.variant import Variant
@@ -85,6 +87,8 @@ class Workshop:
         if "rewritten" in variant.options and artifact is None:
             return self._export_rewritten(source, signature, variant, domains, feeds)
         variant = self._settled(source, variant, artifact)
+        if artifact is None:
+            catalog.check_layout(catalog.find(variant.exporter or "none"), Turn.of(variant.options))
         if not source.built():  # its fingerprint would know nothing of the weights
             trace_run(source, signature, _example(signature) if feeds is None else feeds)
         key, stable = export_key(source, signature, variant, domains, feeds, artifact)
@@ -115,6 +119,7 @@ class Workshop:
         other = self._rewritten(variant.options["rewritten"])
         if source.recipe is not None:  # exports are isolated
             other.recipe = recipe_of(variant.options["rewritten"], Path.cwd())
+        other = turned(other, Turn.of(variant.options))
         made = self.export(other, signature, replace(variant, options=options), domains=domains, feeds=feeds)
         try:
             trace_run(source, made.signature, _example(signature) if feeds is None else feeds)

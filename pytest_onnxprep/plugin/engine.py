@@ -16,7 +16,7 @@ from pytest_onnxprep.artifacts.onnx_model import OnnxModel
 from pytest_onnxprep.artifacts.store import Store
 from pytest_onnxprep.checks.prepare import build_signature, example_feeds, load_samples
 from pytest_onnxprep.compose import strategies as compose
-from pytest_onnxprep.errors import ExporterError, SourceError, own_frames_hidden
+from pytest_onnxprep.errors import ExporterError, ReferenceUnavailable, SourceError, own_frames_hidden
 from pytest_onnxprep.exporters.isolated import recipe_of
 from pytest_onnxprep.exporters.workshop import Workshop
 from pytest_onnxprep.plugin.keys import ENGINE
@@ -146,8 +146,11 @@ class Engine:
                     "onnx_exporter makes one file: give one exporter, one opset and one options mapping"
                 )
             variant = Variant(request.exporters[0], request.opsets[0], request.options[0])
-            prepared = self.prepare(request, source, base, variant.options)
-            return self.export(prepared, request, variant, base)
+            try:
+                prepared = self.prepare(request, source, base, variant.options)
+                return self.export(prepared, request, variant, base)
+            except ReferenceUnavailable as error:
+                raise pytest.skip.Exception(str(error)) from None
 
         return onnx_exporter
 

@@ -19,6 +19,7 @@ from pytest_onnxprep.errors import (
     Finding,
     Inconclusive,
     OnnxPrepError,
+    ReferenceUnavailable,
     SpecError,
 )
 from pytest_onnxprep.marks import CHECKS
@@ -42,6 +43,9 @@ def run_item(item: CheckItem) -> object | None:
     except Finding as finding:
         item.stash[RESULT] = finding.result
         raise finding.with_traceback(None) from None
+    except ReferenceUnavailable as error:
+        item.stash[RESULT] = CheckResult(Verdict.SKIP, str(error))
+        raise pytest.skip.Exception(str(error), _use_item_location=True) from None
     except (OnnxPrepError, SpecError) as error:
         item.stash[RESULT] = CheckResult(Verdict.ERROR, _first_line(error))
         raise error.with_traceback(None) from None
@@ -87,7 +91,7 @@ def _check(item: CheckItem) -> CheckResult:
         examples=examples,
         max_s=max_s,
         all_corners=all_corners,
-        samples=prepared.samples,
+        samples={name: model.layout.filed_feeds(feeds) for name, feeds in prepared.samples.items()},
         references=engine.references,
         replay_folder=engine.replays / _slug(item.nodeid),
         title=item.nodeid,

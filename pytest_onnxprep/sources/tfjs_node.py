@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from pytest_onnxprep.errors import ReferenceRefused, SourceError
+from pytest_onnxprep.errors import ReferenceRefused, ReferenceUnavailable, SourceError
 
 PACKAGE = "@tensorflow/tfjs"
 _SECONDS = 120.0
@@ -74,15 +74,16 @@ class Node:
         model: the ``model.json``.
 
     Raises:
-        SourceError: there is no node, no package, or the model does not load.
+        ReferenceUnavailable: there is no node, or it does not find the package.
+        SourceError: the model does not load.
     """
 
     def __init__(self, model: Path) -> None:
         node = shutil.which("node")
         if node is None:
-            raise SourceError(
-                f"source {str(model)!r} is run by TensorFlow.js, which needs node: install it, or skip the test where "
-                "it is missing (pytest.mark.skipif(shutil.which('node') is None, ...))"
+            raise ReferenceUnavailable(
+                f"{_said(model)} is run by TensorFlow.js, which needs node: install it, then npm install {PACKAGE} "
+                "in the working directory"
             )
         places = [str(Path.cwd()), str(model.resolve().parent), *os.environ.get("NODE_PATH", "").split(os.pathsep)]
         self._process = subprocess.Popen(  # noqa: S603 - our own program
@@ -95,14 +96,12 @@ class Node:
         weakref.finalize(self, _end, self._process)
         told = self._read()
         if "missing" in told:
-            raise SourceError(
-                f"source {str(model)!r} is run by TensorFlow.js: npm install {PACKAGE} in the working directory or "
-                "beside the model, or name its folder in NODE_PATH; or skip the test where it is missing"
+            raise ReferenceUnavailable(
+                f"{_said(model)} is run by TensorFlow.js: npm install {PACKAGE} in the working directory or beside "
+                "the model, or name its node_modules in NODE_PATH"
             )
         if "ready" not in told:
-            raise SourceError(
-                f"source {str(model)!r} cannot be read by TensorFlow.js: {told.get('broken', 'no answer')}"
-            )
+            raise SourceError(f"{_said(model)} cannot be read by TensorFlow.js: {told.get('broken', 'no answer')}")
         self.version = str(told["ready"])
 
     def run(self, feeds: Mapping[str, np.ndarray], outputs: list[str]) -> list[np.ndarray]:
@@ -142,6 +141,10 @@ class Node:
             said += piece
         told: dict[str, Any] = json.loads(said)
         return told
+
+
+def _said(model: Path) -> str:
+    return f"source '{model.parent.name}/{model.name}'"
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

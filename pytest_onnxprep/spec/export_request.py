@@ -9,6 +9,7 @@ from typing import Any
 
 from pytest_onnxprep.spec.dims import DEFAULT_DIM, Dim, parse_dim_ranges
 from pytest_onnxprep.spec.errors import SpecError, as_tuple, closest
+from pytest_onnxprep.spec.layout import Layout
 from pytest_onnxprep.spec.own_options import check_own_options
 from pytest_onnxprep.spec.shape_strategy import ShapeStrategy, check_buckets, read_strategy
 from pytest_onnxprep.spec.target_files import target_names
@@ -102,13 +103,16 @@ def read_export(
     if samples is not None and not callable(samples) and not isinstance(samples, (str, os.PathLike)):
         raise SpecError(f"samples must be a zero-argument factory of feeds, an .npz file or a folder, not {samples!r}")
     variants, domains = _read_options(options)
+    named_outputs = _read_outputs(outputs)
+    for variant in variants:
+        Layout.of(variant).check(specs, named_outputs)
     strategy = read_strategy(shapes, buckets)
     if strategy.buckets and specs is not None:
         check_buckets(strategy.buckets, {name: ranges.get(name, DEFAULT_DIM) for name in {*used_names(specs), *ranges}})
     return ExportRequest(
         source,
         specs,
-        _read_outputs(outputs),
+        named_outputs,
         ranges,
         generate,
         samples,

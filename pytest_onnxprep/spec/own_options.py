@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from pytest_onnxprep.spec.errors import SpecError, as_tuple
+from pytest_onnxprep.spec.layout import INPUTS, OUTPUTS, Layout
 
 #: Never handed to an exporter.
-OWN_OPTIONS = frozenset({"functions", "ort_custom_ops", "rewritten"})
+OWN_OPTIONS = frozenset({"functions", "ort_custom_ops", "rewritten", INPUTS, OUTPUTS})
 #: ``ort_custom_ops`` by this name is the library that the installed package brings.
 EXTENSIONS = "onnxruntime-extensions"
 
@@ -35,6 +36,7 @@ def check_own_options(options: Mapping[str, Any]) -> None:
                 f"options['ort_custom_ops'] must be {EXTENSIONS!r} or the path of a custom operator library, "
                 f"not {library!r}"
             )
+    Layout.of(options)
     rewritten = options.get("rewritten")
     if "rewritten" in options and not callable(rewritten):
         raise SpecError(f"options['rewritten'] must be a factory of an equivalent model, not {rewritten!r}")

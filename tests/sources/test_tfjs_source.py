@@ -11,8 +11,9 @@ import subprocess
 import numpy as np
 import pytest
 
+from model_zoo._tfjs_writer import write_graph_model
 from pytest_onnxprep.api import assert_parity
-from pytest_onnxprep.errors import SourceError
+from pytest_onnxprep.errors import ReferenceUnavailable, SourceError
 from pytest_onnxprep.sources.load import load_source
 from pytest_onnxprep.spec.verdict import Verdict
 
@@ -100,15 +101,30 @@ def test_it_is_the_model(tmp_path, onnx_exporter):
     assert assert_parity(model, max_examples=15).verdict is Verdict.PASS
 
 
+@pytest.mark.skipif(not has_package(), reason="needs node with the npm package @tensorflow/tfjs")
+def test_channels_first(tmp_path, onnx_exporter):
+    """A graph model of pictures becomes a file that has them channels first."""
+    tf = pytest.importorskip("tensorflow")
+    kernel = np.arange(24, dtype="float32").reshape(2, 2, 3, 2) / 24
+    picture = tf.TensorSpec((None, 5, 6, 3), tf.float32, name="image")
+    net = tf.function(lambda image: {"mask": tf.nn.conv2d(image, kernel, 1, "SAME")}, input_signature=[picture])
+    path = write_graph_model(net.get_concrete_function(), tmp_path / "net")
+    model = onnx_exporter(path, options={"inputs_as_nchw": ["image"], "outputs_as_nchw": ["mask"]})
+
+    assert model.session.get_inputs()[0].shape == ["batch", 3, 5, 6]
+    assert model.session.get_outputs()[0].shape[1:] == [2, 5, 6]
+    assert assert_parity(model, max_examples=10).verdict is Verdict.PASS
+
+
 def test_node_without_the_package(tmp_path, monkeypatch):
-    """What to install, or how to skip."""
+    """What to install, and where."""
     if shutil.which("node") is None:
         pytest.skip("needs node")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("NODE_PATH", raising=False)
     source = load_source(write(tmp_path / "net"))
 
-    with pytest.raises(SourceError, match="npm install @tensorflow/tfjs"):
+    with pytest.raises(ReferenceUnavailable, match=r"'net/model\.json' is run .* npm install @tensorflow/tfjs"):
         source.run({"data": np.zeros((1, 4), "float32")}, source.derived_signature())
 
 
@@ -117,8 +133,38 @@ def test_no_node(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda _: None)
     source = load_source(write(tmp_path / "net"))
 
-    with pytest.raises(SourceError, match="which needs node"):
+    with pytest.raises(ReferenceUnavailable, match="which needs node"):
         source.run({"data": np.zeros((1, 4), "float32")}, source.derived_signature())
+
+
+STORY = """
+from pytest_onnxprep import onnx_export, parity
+
+@onnx_export("net/model.json")
+@parity()
+def test_net(onnx_model):
+    raise AssertionError("never run")
+
+def test_plain(onnx_exporter):
+    onnx_exporter("net/model.json")
+    raise AssertionError("never run")
+"""
+
+
+def test_nothing_to_run_it_with_is_a_skip(pytester, monkeypatch):
+    """Marked and plain tests are skipped with what to install, and the report says so."""
+    pytest.importorskip("tensorflow")
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    write(pytester.path / "net")
+    pytester.makepyfile(STORY)
+
+    result = pytester.runpytest_inprocess("-rs", "--onnxprep-json", "report.json")
+
+    result.assert_outcomes(skipped=3)
+    result.stdout.fnmatch_lines(["SKIPPED*'net/model.json' is run by TensorFlow.js, which needs node: install it*"])
+    told = json.loads((pytester.path / "report.json").read_text())["results"]
+    assert [(one["check"], one["verdict"]) for one in told] == [("export", "skip"), ("parity", "skip")]
+    assert all("npm install @tensorflow/tfjs" in one["summary"] for one in told)
 
 
 def test_damaged(tmp_path):
