@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
+import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,10 +28,16 @@ Call = tuple[Run, Sequence[str], Mapping[str, Any]]
 
 BURST_S = 0.010
 LONGEST_BURST = 32
+#: Calls one side makes before it is the other's turn. What neighbours do changes within a hundredth of a second, so
+#: both sides have to sample it: with turns of 16 calls equal models' ratios spread half as far again.
+TURN_CALLS = 4
 #: Left out of every burst: what refills the caches that the other side emptied.
 DROPPED = 2
-#: Session pairs per look.
+#: Session pairs per look, at the least.
 ROUNDS = 3
+#: Pairs of bursts to a pair of sessions, where making them anew takes no longer than that: where its memory lies makes
+#: a session up to two per cent faster or slower, and only more sessions average that out.
+ROUND_PAIRS = 3
 #: Seconds of warming up, in all and for each new session.
 SETTLE_S = 0.1
 WARM_UP_S = 0.01
@@ -82,7 +89,7 @@ class Duet:
         elapsed_s: seconds, everything included.
         is_single: whether one thread computes; with more, hand-overs within the pool count as preemption.
         stretch: how many times as long as their own work the bursts took: what neighbours took away.
-        self_check: how far two copies of the same model were apart at the least (log ratio), where that was tried.
+        self_check: how far two sessions of one model are usually apart (log ratio), where that was tried.
     """
 
     decision: PairedDecision
@@ -191,6 +198,7 @@ class _Playing:
     calls: list[Call] = field(default_factory=list)
     call_s: tuple[float, float] = (0.0, 0.0)
     bursts: tuple[int, int] = (1, 1)
+    turns: int = 1
     sessions: int = 0
     open_s: float = 0.0
     pairs_s: float = 0.0
@@ -218,6 +226,9 @@ class _Playing:
         # The fastest of more calls is faster: as many of each, unless one side would wait for the other for long.
         alike = max(mine, other) < 2 * min(mine, other)
         self.bursts = (_burst((mine + other) / 2),) * 2 if alike else (_burst(mine), _burst(other))
+        if alike and self.bursts[0] > TURN_CALLS:
+            self.turns = math.ceil(self.bursts[0] / TURN_CALLS)
+            self.bursts = (self.turns * TURN_CALLS,) * 2
 
     def until_decided(self, limit: float, max_time_s: float | None) -> PairedDecision:
         """One look after the other until a verdict; the first fail is followed by the self-check."""
@@ -242,12 +253,12 @@ class _Playing:
         return decision
 
     def _judged(self, limit: float, look: int, *, final: bool) -> PairedDecision:
-        """The verdict; twice what two copies of one model differ by here and now is not the model's doing."""
-        floor = max(FLOOR, 2 * (self.check or 0.0))
+        """The verdict; what two sessions of one model differ by here and now is not the model's doing."""
+        floor = max(FLOOR, self.check or 0.0)
         decision = judge_pairs(self.logs, limit, look=look, final=final, floor=floor)
         if decision.ruling is not Ruling.INCONCLUSIVE or floor == FLOOR:
             return decision
-        unfair = f"machine unfair: two copies of one model differed by {100 * (self.check or 0.0):.1f} %"
+        unfair = f"machine unfair: two sessions of one model differed by {100 * (self.check or 0.0):.1f} %"
         return replace(decision, reason=unfair)
 
     def is_calm(self) -> bool:
@@ -258,9 +269,10 @@ class _Playing:
         return preempted <= QUIET_SHARE and stolen <= QUIET_SHARE and self.stretch <= STRETCHED
 
     def self_check(self) -> float:
-        """How far two copies of the same model are apart at the least, as a log ratio >= 0.
+        """How far two sessions of the same model are usually apart, as a log ratio >= 0.
 
-        Of each pair of sessions what its few ratios prove: their median would be as far apart by noise alone.
+        Of each pair of sessions what its few ratios prove (their median would be apart by noise alone), and of these
+        the median: one unlucky pair is outvoted in the comparison, too.
         """
         side = self.rival if self.rival.is_fresh else self.model
         least, most = SELF_CHECK_PAIRS
@@ -274,12 +286,12 @@ class _Playing:
                     self._warm_up(call, WARM_UP_S)
             logs.append(self._pair(len(logs), aside))
         rounds = [sign_interval(logs[i : i + least], _SELF_CHECK_ALPHA) for i in range(0, len(logs), least)]
-        return max(0.0, *(max(low, -high) for low, high in rounds))
+        return statistics.median(max(low, -high, 0.0) for low, high in rounds)
 
     def _play(self, pairs: int, is_over: Callable[[], bool], *, is_first: bool) -> None:
         """Add pairs up to a total, in rounds with sessions of their own, until the time is over."""
-        rounds = ROUNDS if is_first or self.open_s <= SLOW_OPEN_S else 1
         made, missing = len(self.logs), pairs - len(self.logs)
+        rounds = self._rounds(missing) if is_first or self.open_s <= SLOW_OPEN_S else 1
         for turn in range(rounds):
             if not (is_first and turn == 0):  # the sessions of settle() are as good as new
                 self._open(self.model, self.rival)
@@ -293,11 +305,18 @@ class _Playing:
                 self.pairs_s += (self.clock() - start) / 1e9
                 self.cpu_s += (self.probe.snapshot()[1] - cpu) / 1e9
 
+    def _rounds(self, pairs: int) -> int:
+        """How many pairs of sessions so many pairs of bursts are shared among."""
+        anew = 2 * (self.open_s + WARM_UP_S)
+        return max(ROUNDS, pairs // ROUND_PAIRS) if anew <= 2 * ROUND_PAIRS * self.per_pair_s else ROUNDS
+
     def _pair(self, number: int, taken: tuple[Samples, Samples]) -> float:
-        """A burst of each, A B B A: neither always comes first."""
-        best = [0.0, 0.0]
-        for side in (0, 1) if number % 2 else (1, 0):
-            best[side] = self._burst(self.calls[side], self.bursts[side], taken[side])
+        """A burst of each, in turns, A B B A: neither always comes first."""
+        best = [math.inf, math.inf]
+        for turn in range(self.turns):
+            for side in (0, 1) if (number + turn) % 2 else (1, 0):
+                found = self._burst(self.calls[side], self.bursts[side] // self.turns, taken[side])
+                best[side] = min(best[side], found)
         return math.log(best[0] / best[1])
 
     def _burst(self, call: Call, calls: int, taken: Samples) -> float:

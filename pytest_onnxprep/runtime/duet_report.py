@@ -78,7 +78,7 @@ class DuetReport:
             f"judged is the median of the bursts' ratios; {made}, {duet.sessions} pairs of sessions, "
             f"{duet.elapsed_s:.2g} s",
             f"{percent(duet.preempted_share)} of calls preempted, CPU time stolen by the host: {stolen}"
-            + ("" if copies is None else f", two copies of one model differ by {100 * copies:.2f} % at least"),
+            + ("" if copies is None else f", two sessions of one model differ by {100 * copies:.2f} %"),
             f"Hint: {self._hint()}",
         ]
         return "\n".join(lines)
