@@ -44,7 +44,7 @@ WARM_UP_S = 0.01
 #: Seconds of sampling where the mark gives none. Equal models, and those that differ by a tenth, need one; what is a
 #: few per cent off its limit needs more pairs, and a busy machine more seconds for as many: with seven processes on
 #: each core equal models passed within 48 pairs in 12 of 14 processes, within 24 in 7.
-LONGEST_S = 4.0
+LONGEST_S = 8.0
 #: A machine on which bursts take this many times the time of their calls is busy.
 STRETCHED = 1.5
 #: Seconds of the self-check that a fail has to survive, on a quiet machine and on a busy one.
@@ -158,7 +158,7 @@ def duet(
         limit: largest ratio of the model's time to the rival's that is acceptable.
         threads: threads of either side, for the account of disturbances.
         max_time_s: seconds of sampling; 12 pairs of bursts are made however long they take, up to ten times of it.
-            None: four seconds; one is enough for all but what is close to its limit.
+            None: eight seconds; one is enough for all but what is close to its limit.
         clock: monotonic nanoseconds.
         probe: the operating system's account; made here if None.
 

@@ -173,7 +173,7 @@ def test_a_verdict_on_a_model_of_a_millisecond_takes_less_than_a_second_and_a_ha
 
 
 def test_time_ends():
-    """A ratio at its limit is given up on in four seconds; a given time is obeyed."""
+    """A ratio at its limit is given up on in eight seconds; a given time is obeyed."""
     for machine, options, least, most in (
         (Machine(), {}, 2, LONGEST_S + 1),
         (Machine(preempted=0.3), {}, 2, LONGEST_S + 1),
