@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -13,8 +13,10 @@ from pytest_onnxprep.marks import CHECKS
 from pytest_onnxprep.plugin.options import profiling, target_folders, target_option
 from pytest_onnxprep.spec.errors import SpecError
 from pytest_onnxprep.spec.fits_request import FitsRequest
-from pytest_onnxprep.spec.target import Target
 from pytest_onnxprep.spec.target_files import load_target, shipped_targets
+
+if TYPE_CHECKING:
+    from pytest_onnxprep.spec.target import Target
 
 #: check name -> its module and the mark its items carry, so that ``-m`` can select them.
 UNMARKED = {"profile": ("pytest_onnxprep.checks.profile", "onnx_profile")}

@@ -186,6 +186,8 @@ class TurnedSource(Source):
 class _TurnedDouble:
     def __init__(self, inner: Any, layout: Turn) -> None:
         self._inner, self._layout = inner, layout
+        #: See `OtherKernels`.
+        self.speaks_for_rounding = getattr(inner, "speaks_for_rounding", False)
 
     def __call__(self, feeds: Feeds) -> Arrays | None:
         found = self._inner(self._layout.declared_feeds(feeds))
