@@ -26,18 +26,20 @@ from pytest_onnxprep.stats.sequential import QUIET_SHARE, Ruling
 #: How a side is called: ``run(names, feeds)``.
 Call = tuple[Run, Sequence[str], Mapping[str, Any]]
 
-BURST_S = 0.010
+BURST_S = 0.005
 LONGEST_BURST = 32
 #: Calls one side makes before it is the other's turn. What neighbours do changes within a hundredth of a second, so
-#: both sides have to sample it: with turns of 16 calls equal models' ratios spread half as far again.
+#: both sides have to sample it: with turns of 16 calls equal models' ratios spread half as far again. Calls so long
+#: that four take more than this many seconds take turns one by one: refilling caches is a small part of them.
 TURN_CALLS = 4
+LONGEST_TURN_S = 0.0025
 #: Left out of every burst: what refills the caches that the other side emptied.
 DROPPED = 2
 #: Session pairs per look, at the least.
 ROUNDS = 3
 #: Pairs of bursts to a pair of sessions, where making them anew takes no longer than that: where its memory lies makes
 #: a session up to two per cent faster or slower, and only more sessions average that out.
-ROUND_PAIRS = 3
+ROUND_PAIRS = 6
 #: Seconds of warming up, in all and for each new session.
 SETTLE_S = 0.1
 WARM_UP_S = 0.01
@@ -226,9 +228,10 @@ class _Playing:
         # The fastest of more calls is faster: as many of each, unless one side would wait for the other for long.
         alike = max(mine, other) < 2 * min(mine, other)
         self.bursts = (_burst((mine + other) / 2),) * 2 if alike else (_burst(mine), _burst(other))
-        if alike and self.bursts[0] > TURN_CALLS:
-            self.turns = math.ceil(self.bursts[0] / TURN_CALLS)
-            self.bursts = (self.turns * TURN_CALLS,) * 2
+        if alike:
+            calls = TURN_CALLS if TURN_CALLS * max(mine, other) <= LONGEST_TURN_S else 1
+            self.turns = math.ceil(self.bursts[0] / calls)
+            self.bursts = (self.turns * calls,) * 2
 
     def until_decided(self, limit: float, max_time_s: float | None) -> PairedDecision:
         """One look after the other until a verdict; the first fail is followed by the self-check."""

@@ -17,7 +17,7 @@ from pytest_onnxprep.stats.binomial import binomial_cdf
 from pytest_onnxprep.stats.sequential import Ruling
 
 #: Number of pairs at each look. The error allowance is split evenly over them.
-PAIR_LOOKS = (12, 24, 48, 96, 192)
+PAIR_LOOKS = (12, 24, 48, 96, 192, 384)
 #: Chance of passing a model whose ratio is exactly at, or beyond, its limit.
 ALPHA_PASS = 0.05
 #: Chance of failing a model whose ratio is exactly at, or within, its limit.
@@ -91,7 +91,7 @@ def judge_pairs(
         floor: how far two equal models may seem apart in one process, as a log ratio.
 
     Raises:
-        ValueError: no pairs, a limit that is not positive, or a look number outside 1..5.
+        ValueError: no pairs, a limit that is not positive, or a look number outside 1..6.
     """
     if not logs or not limit > 0:
         raise ValueError(f"need at least one pair and a positive limit, not {len(logs)} and {limit!r}")

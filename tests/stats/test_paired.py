@@ -103,7 +103,7 @@ def test_a_wider_floor_takes_a_fail_back():
     assert judge_pairs(logs(1.05, 24), 1.03, look=2, floor=0.03).ruling is Ruling.CONTINUE
 
 
-@pytest.mark.parametrize(("series", "limit", "look"), [([], 1.0, 1), ([0.0], 0.0, 1), ([0.0], 1.0, 0), ([0.0], 1.0, 5)])
+@pytest.mark.parametrize(("series", "limit", "look"), [([], 1.0, 1), ([0.0], 0.0, 1), ([0.0], 1.0, 0), ([0.0], 1.0, 7)])
 def test_senseless_arguments(series, limit, look):
     """No pairs, no limit and no such look are errors of the caller."""
     with pytest.raises(ValueError, match=r"must lie|at least one"):
