@@ -11,6 +11,7 @@ import pytest
 
 from pytest_onnxprep import OnnxPrepError, Signature, TensorSpec
 from pytest_onnxprep.checks.accuracy import _batches
+from pytest_onnxprep.sources.turn import Turn
 
 
 def dataset(folder: Path, rows: int) -> str:
@@ -21,7 +22,7 @@ def dataset(folder: Path, rows: int) -> str:
 
 def model(rows: Any) -> Any:
     """What a model has to say of its batches."""
-    return SimpleNamespace(signature=Signature({"x": TensorSpec("float32", (rows, 3))}))
+    return SimpleNamespace(signature=Signature({"x": TensorSpec("float32", (rows, 3))}), layout=Turn.of({}))
 
 
 @pytest.mark.parametrize(("batch", "sizes"), [(4, [4, 4]), ("batch", [8]), (1, [1] * 8)])
