@@ -56,7 +56,7 @@ def test_as_it_is(onnx_model): pass
 
 
 def test_the_parts_of_a_pipeline_are_held_to_it_together(story) -> None:
-    """Operators count over all files; a profile and a target need one file, and say so."""
+    """Operators count over all files, and a target holds all of them in one process."""
     outcome = story(
         """
         def build_first():
@@ -76,4 +76,4 @@ def test_the_parts_of_a_pipeline_are_held_to_it_together(story) -> None:
     verdicts = {record["check"]: record["verdict"] for record in outcome.records.values()}
     assert verdicts == {"export": "pass", "operators": "fail", "fits": "pass", "profile": "pass"}
     assert outcome.one("operators")["figures"]["offending"]["Softmax"]["count"] == 1
-    assert "give its parts the target in tests of their own" in outcome.one("fits")["summary"]
+    assert "2 files in one process" in outcome.one("fits")["summary"]
