@@ -10,7 +10,7 @@ from pytest_onnxprep import TensorSpec, latency_budget, onnx_export, parity, siz
     outputs={"logits": "float32[batch, 10]"},
     dims={"batch": (1, 4)},
 )
-@parity()  # the normalisation of what is almost constant loses digits, in JAX too
+@parity(max_examples=30)  # the normalisation of what is almost constant loses digits, in JAX too
 @latency_budget(p95_ms=5, at={"batch": 1})
 @size_budget(mb=0.2)
 def test_mlp_mixer(onnx_model):

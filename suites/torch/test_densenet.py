@@ -11,7 +11,7 @@ from pytest_onnxprep import Dim, TensorSpec, latency_budget, onnx_export, parity
     dims={"batch": (1, 4), "h": Dim(8, 48, multiple_of=4), "w": Dim(8, 48, multiple_of=4)},
     opset=17,
 )
-@parity(atol=1e-4, rtol=1e-4)
+@parity(atol=1e-4, rtol=1e-4, max_examples=30)
 @latency_budget(p95_ms=15, at={"batch": 1, "h": 32, "w": 32})
 @size_budget(mb=0.35)
 def test_densenet(onnx_model):

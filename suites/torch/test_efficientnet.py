@@ -11,7 +11,7 @@ from pytest_onnxprep import Dim, TensorSpec, latency_budget, onnx_export, parity
     dims={"batch": (1, 4), "h": Dim(32, 96, multiple_of=16), "w": Dim(32, 96, multiple_of=16)},
     opset=17,
 )
-@parity(atol=1e-4, rtol=1e-4)
+@parity(atol=1e-4, rtol=1e-4, max_examples=30)
 @latency_budget(p95_ms=15, at={"batch": 1, "h": 64, "w": 64})
 @size_budget(mb=1.1)
 def test_efficientnet(onnx_model):

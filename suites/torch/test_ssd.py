@@ -14,7 +14,7 @@ from pytest_onnxprep import Dim, TensorSpec, latency_budget, onnx_export, parity
     dims={"batch": (1, 3), "h": Dim(32, 128, multiple_of=16), "w": Dim(32, 128, multiple_of=16)},
     opset=17,
 )
-@parity(atol=1e-4, rtol=1e-4)
+@parity(atol=1e-4, rtol=1e-4, max_examples=30)
 @latency_budget(p95_ms=10, at={"batch": 1, "h": 96, "w": 96})
 @size_budget(mb=0.5)
 def test_ssd(onnx_model):

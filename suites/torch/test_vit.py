@@ -11,7 +11,7 @@ from pytest_onnxprep import TensorSpec, latency_budget, onnx_export, parity, siz
     dims={"batch": (1, 8)},
     opset=[17, 20],
 )
-@parity(atol=1e-5, rtol=1e-4)
+@parity(atol=1e-5, rtol=1e-4, max_examples=30)
 @latency_budget(p95_ms=12, at={"batch": 1})
 @size_budget(mb=13.5)
 def test_vit(onnx_model):

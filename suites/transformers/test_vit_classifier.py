@@ -11,7 +11,7 @@ from pytest_onnxprep import latency_budget, onnx_export, parity, size_budget
     exporter=["torchscript", "transformers"],
     opset=18,
 )
-@parity(atol=1e-5, rtol=1e-4)
+@parity(atol=1e-5, rtol=1e-4, max_examples=30)
 @latency_budget(p95_ms=5, at={"batch": 1})
 @size_budget(mb=0.65)
 def test_vit_classifier(onnx_model):
