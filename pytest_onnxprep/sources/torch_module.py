@@ -292,20 +292,15 @@ def to_numpy(tensor: torch.Tensor) -> np.ndarray:
 def _plain(module: torch.nn.Module) -> dict[str, Any]:
     """What a module keeps besides tensors and parts; of torch's eleven tables of hooks the filled ones.
 
-    Hooks are numbered on and on through the process: theirs are the places they have in their table.
+    Hooks are numbered on and on through the process; theirs are the places they have among the module's own. A hook has
+    one number in every table that knows it.
     """
     kept = {name: value for name, value in vars(module).items() if name not in _MODULE_INTERNALS}
-    numbers: dict[Any, int] = {}
-    for name, value in kept.items():
-        if type(value) is OrderedDict and "_hooks" in name:
-            numbers.update((key, place) for place, key in enumerate(value))
-    return {
-        name: {numbers.get(key, key): hook for key, hook in value.items()}
-        if type(value) is OrderedDict and "_hooks" in name
-        else value
-        for name, value in kept.items()
-        if not (type(value) is OrderedDict and not value and "_hooks" in name)
-    }
+    tables = {name: kept.pop(name) for name in list(kept) if "_hooks" in name and type(kept[name]) is OrderedDict}
+    numbers = dict.fromkeys(number for table in tables.values() for number in table)
+    places = {number: place for place, number in enumerate(numbers)}
+    filled = {name: table for name, table in tables.items() if table}
+    return kept | {name: {places[number]: hook for number, hook in table.items()} for name, table in filled.items()}
 
 
 def _raw_bytes(tensor: torch.Tensor) -> bytes | memoryview:

@@ -216,6 +216,18 @@ def test_hooks_are_not_told_by_their_number(kwargs):
     assert digest(hooked()) == before != digest(conv())
 
 
+def test_a_hook_beside_one_with_keywords_counts():
+    """Torch lists the second hook in another table as well; the first is told by its code all the same."""
+
+    def hooked(first):
+        module = conv()
+        module.register_forward_hook(first)
+        module.register_forward_hook(lambda module, args, given, output: output, with_kwargs=True)
+        return module
+
+    assert digest(hooked(_hook)) != digest(hooked(lambda _module, _inputs, output: output * 3))
+
+
 def test_a_forward_call_leaves_the_fingerprint_alone():
     """The weight that the old ``weight_norm`` sets anew at every call wants a gradient or does not, as the call did."""
     with pytest.warns(FutureWarning):
