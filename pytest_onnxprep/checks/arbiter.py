@@ -14,12 +14,11 @@ from pytest_onnxprep.artifacts.onnx_model import OnnxModel
 from pytest_onnxprep.checks.other_evaluations import OtherEvaluations
 from pytest_onnxprep.compare.choices import is_free
 from pytest_onnxprep.compare.conditioning import Cause, Evidence, agree_in_double, distance, judge
-from pytest_onnxprep.compare.elementwise import Difference
+from pytest_onnxprep.compare.elementwise import Difference, finite_scale
 from pytest_onnxprep.compare.padding import is_hidden
 from pytest_onnxprep.compare.rounding_errors import (
     epsilons_of,
     is_finite,
-    largest_finite,
     relative_error,
     wrong_elements,
 )
@@ -271,7 +270,7 @@ class Arbiter:
         eps = EPSILON.get(reference.dtype.name, 0.0)
         own = float(distance(reference.astype(np.float64), truth).max())
         error = float(distance(value.astype(np.float64), truth).max())
-        return error <= FAIR * (own + eps * largest_finite(truth))
+        return error <= FAIR * (own + eps * finite_scale(truth))
 
     def _allow(self, difference: Difference) -> None:
         """Explained once, errors of this size are not looked at again; never more than 64 epsilons."""

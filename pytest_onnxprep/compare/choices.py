@@ -69,6 +69,16 @@ def is_free(expected: np.ndarray, others: Sequence[np.ndarray], wrong: np.ndarra
     return bool(2 * np.count_nonzero(inside & wrong) > np.count_nonzero(wrong))
 
 
+def inferred(model: Any) -> Any:
+    """The graph of a ``ModelProto`` with the types of its tensors, as far as they can be told."""
+    import onnx
+
+    try:
+        return onnx.shape_inference.infer_shapes(model).graph
+    except Exception:  # too large, or a shape that does not fit
+        return model.graph
+
+
 def _ancestors(producer: dict[str, Any], output: str) -> list[Any]:
     found: dict[int, Any] = {}
     waiting = [output]
@@ -84,10 +94,7 @@ def _epsilons(model: Any) -> dict[str, float]:
     """How far apart, relative to the largest one, the values of each narrow float tensor may change places."""
     import onnx
 
-    try:
-        graph = onnx.shape_inference.infer_shapes(model).graph
-    except Exception:  # too large, or a shape that does not fit
-        graph = model.graph
+    graph = inferred(model)
     kinds = {value.name: value.type.tensor_type.elem_type for value in (*graph.input, *graph.value_info)}
     names = {name: onnx.helper.tensor_dtype_to_np_dtype(kind).name for name, kind in kinds.items() if kind}
     return {name: _NEAR * EPSILON[dtype] for name, dtype in names.items() if dtype in EPSILON and dtype != "float64"}

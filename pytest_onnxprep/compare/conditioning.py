@@ -15,6 +15,7 @@ from enum import Enum
 
 import numpy as np
 
+from pytest_onnxprep.compare.elementwise import finite_scale
 from pytest_onnxprep.spec.tolerance import EPSILON
 
 #: A float64 difference below this many float32 epsilons of the output's scale is the rounding of folded constants.
@@ -85,13 +86,17 @@ def judge(evidence: Evidence, wrong: np.ndarray) -> Cause:
     error = distance(actual, expected)
     own = np.zeros_like(error) if truth is None else distance(expected, truth)
     if truth is not None and graph is not None:
-        floor = CONSTANT_ROUNDING * eps * _scale(truth)
+        floor = CONSTANT_ROUNDING * eps * finite_scale(truth)
         apart = distance(graph, truth)
         within = own + distance(actual, graph)
         if _most(apart > within + floor, wrong) or bool(np.any(apart[wrong] > EXPLAINED * _largest(within) + floor)):
             return Cause.DIFFERENT
     if _explains(own, error, wrong):
-        return Cause.ILL_CONDITIONED if eps == 0 or _largest(error) > 128 * eps * _scale(expected) else Cause.ROUNDING
+        return (
+            Cause.ILL_CONDITIONED
+            if eps == 0 or _largest(error) > 128 * eps * finite_scale(expected)
+            else Cause.ROUNDING
+        )
     moved = own.copy()
     for other in evidence.nudged:
         if other.shape == expected.shape:
@@ -100,7 +105,7 @@ def judge(evidence: Evidence, wrong: np.ndarray) -> Cause:
         return Cause.ILL_CONDITIONED
     if truth is None or graph is None:
         return Cause.UNEXPLAINED
-    least = max(LOST_EPSILONS, evidence.depth / 4) * eps * max(_scale(expected), evidence.usual_scale)
+    least = max(LOST_EPSILONS, evidence.depth / 4) * eps * max(finite_scale(expected), evidence.usual_scale)
     lost = (error > LOST * moved) & (error > least)
     return Cause.LESS_PRECISE if _most(lost, wrong) else Cause.ROUNDING
 
@@ -117,7 +122,7 @@ def agree_in_double(evidence: Evidence, wrong: np.ndarray) -> bool:
     if truth is None or graph is None:
         return False
     eps = EPSILON.get(evidence.expected.dtype.name, 0.0)
-    return bool(np.all(distance(graph, truth)[wrong] <= CONSTANT_ROUNDING * eps * _scale(truth)))
+    return bool(np.all(distance(graph, truth)[wrong] <= CONSTANT_ROUNDING * eps * finite_scale(truth)))
 
 
 def distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -143,11 +148,6 @@ def _most(condition: np.ndarray, among: np.ndarray) -> bool:
 
 def _largest(values: np.ndarray) -> float:
     return float(values.max()) if values.size else 0.0
-
-
-def _scale(values: np.ndarray) -> float:
-    finite = np.abs(values[np.isfinite(values)])
-    return float(finite.max()) if finite.size else 0.0
 
 
 def _wide(array: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pytest_onnxprep.compare.choices import inferred
 from pytest_onnxprep.spec.tolerance import EPSILON
 
 _ROUNDED_NAMES = """
@@ -76,9 +77,6 @@ def _floats(model: Any) -> set[str]:
     """The tensors that are known to be float32."""
     import onnx
 
-    try:
-        graph = onnx.shape_inference.infer_shapes(model).graph
-    except Exception:  # too large, or a shape that does not fit
-        graph = model.graph
+    graph = inferred(model)
     values = [*graph.input, *graph.value_info, *graph.output]
     return {value.name for value in values if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pytest_onnxprep.compare.conditioning import distance
-from pytest_onnxprep.compare.elementwise import Difference
+from pytest_onnxprep.compare.elementwise import Difference, finite_scale
 from pytest_onnxprep.spec.tolerance import EPSILON
 
 #: A difference of a few of these is one of underflow.
@@ -32,7 +32,7 @@ def relative_error(truth: np.ndarray | None, reference: np.ndarray) -> float | N
     """The largest error against float64, relative to the largest value; None where there is nothing to compare with."""
     if truth is None or truth.shape != reference.shape:
         return None
-    scale = largest_finite(truth)
+    scale = finite_scale(truth)
     own = float(distance(reference.astype(np.float64), truth).max())
     return own / scale if scale else own
 
@@ -40,9 +40,3 @@ def relative_error(truth: np.ndarray | None, reference: np.ndarray) -> float | N
 def is_finite(array: np.ndarray) -> bool:
     """Whether an array holds neither NaN nor infinities."""
     return array.dtype.kind not in "f" or bool(np.isfinite(array).all())
-
-
-def largest_finite(values: np.ndarray) -> float:
-    """The largest magnitude that is finite; 0 where there is none."""
-    finite = np.abs(values[np.isfinite(values)])
-    return float(finite.max()) if finite.size else 0.0

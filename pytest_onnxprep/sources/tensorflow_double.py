@@ -8,7 +8,7 @@ import numpy as np
 
 from pytest_onnxprep.sources.base import Arrays, Feeds
 from pytest_onnxprep.sources.tensorflow_function import references
-from pytest_onnxprep.sources.tensorflow_rounding import add_rounding
+from pytest_onnxprep.sources.tensorflow_rounding import DoubleBuilder, add_rounding
 from pytest_onnxprep.spec.signature import Signature
 
 #: Above this no copy is made: the graph would hold it in one protocol buffer.
@@ -118,8 +118,6 @@ def _widened(source: Any, signature: Signature) -> TensorFlowDouble:
         raise ValueError("too large")
     kinds = [node.attr["T"].type for node in graph.node if "T" in node.attr]  # asking for a key would make it
     kinds = [kind for kind in kinds if kind in _EPSILONS]
-    for node in [node for node in graph.node if node.op in _FUSED and not node.attr["is_training"].b]:
-        _take_apart(graph, node)
     # Functions are global in TensorFlow: the widened ones need names of their own.
     own = {body.signature.name for body in graph.library.function}
     for body in graph.library.function:
@@ -132,34 +130,23 @@ def _widened(source: Any, signature: Signature) -> TensorFlowDouble:
             if reference.name in own:  # even an empty assignment would make a function of the attribute
                 reference.name += _SUFFIX
         _widen_node(node)
+    for node in [node for node in graph.node if node.op in _FUSED and not node.attr["is_training"].b]:
+        _take_apart(graph, node)
     feeds = [tensor.name for tensor in frozen.inputs]
     fetches = [tensor.name for tensor in frozen.outputs]
     return TensorFlowDouble(graph, inputs, feeds, fetches, names, max(kinds, key=kinds.count, default=_FLOAT))
 
 
 def _take_apart(graph: Any, node: Any) -> None:
-    """Write a fused batch normalisation out: TensorFlow has it for float32 statistics only."""
-    import tensorflow as tf
-
+    """Write a widened fused batch normalisation out: TensorFlow has it for float32 statistics only."""
     if node.attr["data_format"].s not in (b"", b"NHWC", b"NDHWC"):
         return
-    name, kind = node.name, node.attr["T"].type
     x, scale, offset, mean, variance = node.input[:5]
-
-    def add(op: str, *inputs: str, called: str = "") -> str:
-        added = graph.node.add()
-        added.op, added.name = op, called or f"{name}/onnxprep_{len(graph.node)}"
-        added.input.extend(inputs)
-        added.attr["T"].type = kind
-        return str(added.name)
-
-    epsilon = graph.node.add()
-    epsilon.op, epsilon.name = "Const", f"{name}/onnxprep_epsilon"
-    epsilon.attr["dtype"].type = kind
-    tensor = tf.make_tensor_proto(node.attr["epsilon"].f, dtype=tf.dtypes.as_dtype(kind))
-    epsilon.attr["value"].tensor.CopyFrom(tensor)
-    factor = add("Mul", add("Rsqrt", add("AddV2", variance, epsilon.name)), scale)
-    add("AddV2", add("Mul", add("Sub", x, mean), factor), offset, called=name)
+    build = DoubleBuilder(graph, f"{node.name}/onnxprep_apart", 0, _FLOAT)
+    spread = build.node("Rsqrt", [build.node("AddV2", [variance, build.constant(node.attr["epsilon"].f)])])
+    centred = build.node("Sub", [x, mean])
+    scaled = build.node("Mul", [centred, build.node("Mul", [spread, scale])])
+    build.node("AddV2", [scaled, offset], name=node.name)
     graph.node.remove(node)
 
 

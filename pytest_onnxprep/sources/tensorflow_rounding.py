@@ -48,7 +48,7 @@ def add_rounding(graph: Any, precision: int, eps: float) -> None:
             continue
         name = node.name
         node.name = f"{name}/onnxprep_exact"
-        build = _Builder(graph, f"{name}/onnxprep", index, precision)
+        build = DoubleBuilder(graph, f"{name}/onnxprep", index, precision)
         if node.op in _SUMMING:
             other = graph.node.add()
             other.CopyFrom(node)
@@ -62,7 +62,7 @@ def add_rounding(graph: Any, precision: int, eps: float) -> None:
         build.node("SelectV2", [exact, node.name, build.rounded(moved)], name=name)
 
 
-class _Builder:
+class DoubleBuilder:
     """Adds nodes on doubles."""
 
     def __init__(self, graph: Any, prefix: str, index: int, precision: int) -> None:
@@ -100,11 +100,12 @@ class _Builder:
         chance = self.node("RandomUniform", [shape], T=types_pb2.DT_INT32, dtype=types_pb2.DT_DOUBLE)
         random = self._graph.node[-1]
         random.attr["seed"].i, random.attr["seed2"].i = self._index + 1, self._count
-        step = self.node("Mul", [chance, self._constant(eps)])
-        factor = self.node("AddV2", [step, self._constant(1 - eps / 2)])
+        step = self.node("Mul", [chance, self.constant(eps)])
+        factor = self.node("AddV2", [step, self.constant(1 - eps / 2)])
         return self.node("Mul", [value, factor])
 
-    def _constant(self, value: float) -> str:
+    def constant(self, value: float) -> str:
+        """A number."""
         import tensorflow as tf
         from tensorflow.core.framework import types_pb2
 
