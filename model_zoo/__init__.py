@@ -19,6 +19,7 @@ from typing import Any
 
 from model_zoo.jax_models import build_attention, build_eqx_gru, build_nnx_cnn
 from model_zoo.jax_networks import build_jax_mlp, build_linen_cnn, build_mlp_mixer, build_scan_lstm
+from model_zoo.jax_positioning import build_geodetic
 from model_zoo.keras_edge import (
     build_attention_classifier,
     build_churn,
@@ -229,6 +230,7 @@ MODELS: dict[str, ZooModel] = {
             "Hochreiter and Schmidhuber 1997, Neural Computation 9(8)",
         ),
         _model("mlp_mixer", "image-classification", "jax", build_mlp_mixer, "Tolstikhin et al. 2021, arXiv:2105.01601"),
+        _model("geodetic", "positioning", "jax", build_geodetic, "Bowring 1976, Survey Review 23"),
         _model(
             "bert", "text-classification", "transformers", build_bert_classifier, "Devlin et al. 2018, arXiv:1810.04805"
         ),

@@ -23,7 +23,6 @@ _RIGHT = 1e-3
 _BEHIND, _BEFORE, _VALUES = 16, 40, 8
 _START = 3
 _LARGEST_BYTES = 60_000_000
-_SAME = 1e-7
 
 Whole = Callable[[frozenset[int]], Mapping[int, np.ndarray]]
 
@@ -40,6 +39,7 @@ class Repair:
         whole: fetches whole values of the framework by their positions.
         deadline: ``time.monotonic()`` after which nothing new is started.
         layouts: whether axes may stand in another order.
+        same: values no further apart by their scale are equal: putting one in the other's stead mends nothing.
     """
 
     seen: Observation
@@ -49,6 +49,7 @@ class Repair:
     whole: Whole
     deadline: float
     layouts: bool = False
+    same: float = 1e-7
     _by: dict[int, int] = field(default_factory=dict)
     _asked: set[int] = field(default_factory=set)
     _partly: dict[int, int] = field(default_factory=dict)
@@ -96,7 +97,7 @@ class Repair:
     def _equal(self, one: int, other: int) -> bool:
         left, right = self.seen.trace.values[one].digest, self.seen.trace.values[other].digest
         return one == other or (
-            left.size == right.size and sample_error(left.sample, right.sample, left.scale) <= _SAME
+            left.size == right.size and sample_error(left.sample, right.sample, left.scale) <= self.same
         )
 
     def _end_of_detour(self, index: int) -> int:
@@ -226,7 +227,7 @@ class Repair:
             other = value.digest
             if value.operator == "weight" or not self._fits(other, made):
                 continue
-            same = other.size == made.size and sample_error(other.sample, made.sample, other.scale) <= _SAME
+            same = other.size == made.size and sample_error(other.sample, made.sample, other.scale) <= self.same
             if same and not seen.refusals and not self._turned(other.shape, mine):
                 continue
             away = place - anchor if place >= anchor else 4 * (anchor - place)

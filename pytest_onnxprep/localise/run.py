@@ -31,10 +31,14 @@ if TYPE_CHECKING:
     from pytest_onnxprep.artifacts.onnx_model import OnnxModel
 
 #: A tensor is right within this share of its scale.
-_TOLERANCE, _HALF_TOLERANCE, _LOOSEST = 1.5e-5, 5e-3, 5e-4
+_TOLERANCE, _HALF_TOLERANCE, _DOUBLE_TOLERANCE, _LOOSEST = 1.5e-5, 5e-3, 3e-14, 5e-4
+#: Two tensors no further apart are one value.
+_SAME, _DOUBLE_SAME = 1e-7, 1e-15
 _ROOM = 10
-#: ONNX's numbers of float16 and bfloat16.
+#: ONNX's numbers of float16 and bfloat16, of float64, and of all that a layer may compute in.
 _HALF = (10, 16)
+_DOUBLE = 11
+_FLOATS = {1, *_HALF, _DOUBLE}
 _REPAIR_S = 2.5
 _CHANNELS_MOVE = ("keras", "tensorflow")
 
@@ -141,7 +145,8 @@ class _Search:
         starts = [*seen.refusals, *([] if chosen is None else [chosen])] or ends[:1]
         until = min(self.deadline, time.monotonic() + _REPAIR_S)
         layouts = self.model.source.framework in _CHANNELS_MOVE
-        repair = Repair(seen, probe, self.expected, failing, self._whole, until, layouts)
+        same = _DOUBLE_SAME if self._is_double() else _SAME
+        repair = Repair(seen, probe, self.expected, failing, self._whole, until, layouts, same)
         mended = repair.culprit(dict.fromkeys([*starts, *(suspect.index for suspect in found)]))
         return ends[0] if mended is None and chosen is None and ends else mended
 
@@ -191,7 +196,8 @@ class _Search:
             return None
         value = trace.values[came.place]
         if value.digest.sample.size == value.digest.size and value.digest.kind == "f":
-            return value.digest.sample.astype(np.float32).reshape(value.digest.shape)
+            sample = value.digest.sample
+            return (sample if self._is_double() else sample.astype(np.float32)).reshape(value.digest.shape)
         if time.monotonic() > self.deadline:
             return None
         whole = self._trace(frozenset({came.place})).whole.get(came.place)
@@ -208,7 +214,7 @@ class _Search:
         """What passes for rounding: many times what ONNX Runtime's own optimisations change in the outputs."""
         half = any(value.type.tensor_type.elem_type in _HALF for value in self.graph.proto.graph.value_info)
         half = half or any(array.dtype.itemsize == 2 for array in self.expected.values())
-        least = _HALF_TOLERANCE if half else _TOLERANCE
+        least = _HALF_TOLERANCE if half else _DOUBLE_TOLERANCE if self._is_double() else _TOLERANCE
         noise, error = 0.0, 1.0
         if said.plain:
             with suppress(Exception):
@@ -216,6 +222,13 @@ class _Search:
                 error = output_error(self.expected, said.plain)
         # An optimisation may also undo the fault: what is a fault at the outputs is no rounding before them.
         return float(np.clip(min(_ROOM * noise, error / _ROOM), least, max(least, _LOOSEST)))
+
+    def _is_double(self) -> bool:
+        """Whether the whole model computes in float64: what is a float in its inputs, outputs and weights is one."""
+        arrays = [*self.feeds.values(), *self.expected.values()]
+        floats = {array.dtype.name for array in arrays if array.dtype.kind == "f"}
+        kinds = {weight.data_type for weight in self.graph.initializers.values()} & _FLOATS
+        return floats == {"float64"} and kinds <= {_DOUBLE}
 
     def _failing(self, said: Opinions) -> list[str]:
         if not said.plain:

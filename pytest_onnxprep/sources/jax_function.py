@@ -15,6 +15,7 @@ from pytest_onnxprep.errors import ReferenceRefused, SourceError
 from pytest_onnxprep.sources import jax_weights
 from pytest_onnxprep.sources.base import Arrays, Double, Feeds, Source, flatten_outputs, name_outputs
 from pytest_onnxprep.sources.load import one_line
+from pytest_onnxprep.sources.nesting import nested
 from pytest_onnxprep.sources.recognise import is_class
 from pytest_onnxprep.sources.source_code import Digest, code_digest
 from pytest_onnxprep.sources.state_digest import state_digest
@@ -79,7 +80,8 @@ class JaxSource(Source):
         return self.function(*given, **keywords)
 
     def arguments(self, values: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
-        """What is passed in order, and what by keyword."""
+        """What is passed in order, and what by keyword; ``state.0`` and ``state.1`` are parts of a tuple."""
+        values = nested(values)
         ordered, named = self._parameters
         first = ordered[: len(values)]
         if set(values) == set(first):  # in order: jax.vmap maps what it gets by keyword over the first axis

@@ -25,8 +25,7 @@ def build(name):
     inputs={"images": PICTURE},
     outputs=["detections"],
     dims=SIZES,
-    exporter="torchscript",
-    opset=17,
+    opset=[17, 20],
 )
 @parity(atol=1e-3, rtol=1e-3)  # boxes are in pixels
 @latency_budget(p95_ms=150, at={"batch": 1, "h": 160, "w": 160})
@@ -45,8 +44,7 @@ def test_yolo11n(onnx_model):
     inputs={"images": PICTURE},
     outputs=["chances"],
     dims=SIZES,
-    exporter="torchscript",
-    opset=17,
+    opset=[17, 20],
 )
 @parity(atol=1e-4, rtol=1e-3)
 @latency_budget(p95_ms=80, at={"batch": 1, "h": 96, "w": 96})
@@ -63,8 +61,7 @@ def test_yolo11n_classifier(onnx_model):
     inputs={"images": PICTURE},
     outputs=["detections", "prototypes"],
     dims=SIZES,
-    exporter="torchscript",
-    opset=17,
+    opset=[17, 20],
 )
 @parity(atol=1e-3, rtol=1e-3)
 @latency_budget(p95_ms=200, at={"batch": 1, "h": 160, "w": 160})

@@ -10,6 +10,8 @@ import pytest
 import torch
 from torch import nn
 
+from pytest_onnxprep.compare.outputs import Rule
+from pytest_onnxprep.spec.tolerance import Tolerance
 from tests.localise.conftest import change_attribute, change_constant, named
 
 IMAGE = {"inputs": {"image": "float32[batch, 3, h, w]"}, "dims": {"batch": (1, 4), "h": (8, 16), "w": (8, 16)}}
@@ -213,3 +215,26 @@ def test_transformers_layer(planted):
     assert case.is_near(found, node), found
     assert found.layer == "bert.encoder.layer.1.intermediate.dense (Linear)"
     assert found.source_line.startswith("modeling_bert.py:")
+
+
+def test_digits_lost_in_a_model_of_doubles(planted):
+    """What passes for rounding in float32 is a fault in float64."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4)).eval().double()
+    exported = planted(model, "dynamo", inputs={"x": "float64[batch, 8]"}, at={"batch": 3})
+
+    def narrow(proto):
+        node = named(proto, exported.nodes("Tanh")[0].output[0])
+        after = list(proto.graph.node).index(node) + 1
+        for index, kind in enumerate((onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE)):
+            cast = onnx.helper.make_node(
+                "Cast", [("exact", "single")[index]], [("single", node.output[0])[index]], to=kind
+            )
+            proto.graph.node.insert(after + index, cast)
+        node.output[0] = "exact"
+
+    found = exported.find(narrow, rule=Rule(Tolerance(1e-13, 1e-12)))
+
+    assert found.op_type == "Cast"
+    assert found.blame == "converter"
+    assert (found.expected, found.actual) == ("float64[3, 8]", "float64[3, 8]")

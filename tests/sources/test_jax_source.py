@@ -290,3 +290,14 @@ def test_custody_puts_back_weights_flags_and_switches():
     assert not jax.config.jax_enable_x64
     assert any("first.kernel" in what for what in custody.restored)
     assert custody.lost == []
+
+
+def test_inputs_with_parts():
+    """Dots gather what belongs to one parameter, as for PyTorch."""
+    source = load_source(lambda: jax.jit(lambda carry, x: (carry[0] + x, carry[1]["scale"] * x)))
+    signature = Signature({name: TensorSpec("float32", "n") for name in ("carry.0", "carry.1.scale", "x")})
+    ones = np.ones(2, "float32")
+
+    outputs = source.run({"carry.0": ones, "carry.1.scale": 3 * ones, "x": 2 * ones}, signature)
+
+    assert [value.tolist() for value in outputs.values()] == [[3, 3], [6, 6]]

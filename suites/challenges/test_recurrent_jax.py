@@ -1,0 +1,70 @@
+"""Recurrent networks in JAX: the state as an input and an output, and a module that keeps it to itself."""
+
+import pytest
+
+from pytest_onnxprep import assert_parity, onnx_export, parity
+from pytest_onnxprep.errors import OnnxPrepError
+
+jax = pytest.importorskip("jax")
+pytest.importorskip("jax2onnx")
+nnx = pytest.importorskip("flax.nnx")
+
+import jax.numpy as jnp  # noqa: E402
+
+STEP = {
+    "inputs": {"carry.0": "float32[batch, 8]", "carry.1": "float32[batch, 8]", "x": "float32[batch, 4]"},
+    "dims": {"batch": (1, 4)},
+}
+
+
+def build_step():
+    """One step of an LSTM, from a state to the next."""
+    cell = nnx.LSTMCell(4, 8, rngs=nnx.Rngs(0))
+    return lambda carry, x: cell(carry, x)
+
+
+@onnx_export(build_step, **STEP)
+@parity()
+def test_state_in_and_out(onnx_model):
+    assert [value.name for value in onnx_model.proto.graph.input] == list(STEP["inputs"])
+
+
+class Walk(nnx.Module):
+    """An LSTM over a whole signal, from a given state."""
+
+    def __init__(self, rngs):
+        self.cell = nnx.LSTMCell(4, 8, rngs=rngs)
+
+    def __call__(self, carry, signal):
+        def step(carry, row):
+            carry, output = self.cell(carry, row)
+            return carry, output
+
+        carry, outputs = jax.lax.scan(step, carry, jnp.swapaxes(signal, 0, 1))
+        return carry, jnp.swapaxes(outputs, 0, 1)
+
+
+@onnx_export(
+    lambda: Walk(nnx.Rngs(0)),
+    inputs={"carry.0": "float32[batch, 8]", "carry.1": "float32[batch, 8]", "signal": "float32[batch, seq, 4]"},
+    dims={"batch": (1, 4), "seq": (1, 12)},
+)
+@parity()
+def test_initial_state_of_a_scan(onnx_model):
+    assert {"Loop", "Scan"} & set(onnx_model.operators)
+
+
+class Stateful(nnx.Module):
+    """A counter that every call moves on."""
+
+    def __init__(self):
+        self.total = nnx.Variable(jnp.zeros(4))
+
+    def __call__(self, x):
+        self.total[...] = self.total[...] + x.sum(axis=0)
+        return x + self.total[...]
+
+
+def test_state_kept_inside_is_caught(onnx_exporter):
+    with pytest.raises(OnnxPrepError):
+        assert_parity(onnx_exporter(Stateful, inputs={"x": "float32[batch, 4]"}))
