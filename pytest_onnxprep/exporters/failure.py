@@ -42,6 +42,11 @@ _HINTS = (
         "The code branches on values (`if x.sum() > 0`), which a graph cannot: use jnp.where or jax.lax.cond.",
     ),
     (
+        "Cannot mutate Variable from a different trace level",
+        "The module changes its own state, which an ONNX file cannot keep from call to call: give the state as an "
+        "input and return it as an output.",
+    ),
+    (
         "is inconclusive",
         "The code decides on a size, and the declared range leaves both answers open: narrow it in dims=, write that "
         "part for all sizes, or declare the dim with one size.",
