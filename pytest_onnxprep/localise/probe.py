@@ -13,6 +13,7 @@ import numpy as np
 
 from pytest_onnxprep.artifacts.onnx_model import tensor_bytes
 from pytest_onnxprep.localise.graph import Arrays, Graph
+from pytest_onnxprep.runtime.bfloat16 import teach
 from pytest_onnxprep.runtime.custom_ops import register
 
 _REFUSER = re.compile(r"while running (\S+) node\. Name:'(.*?)'")
@@ -56,7 +57,7 @@ def run_model(
         custom_ops: libraries of custom operators.
     """
     session = open_session(model, folder, custom_ops)
-    readable = {value.name for value in session.get_outputs() if "bfloat16" not in value.type}
+    readable = {value.name for value in session.get_outputs()}
     wanted = [name for name in outputs if name in readable]
     taken = {value.name for value in session.get_inputs()}
     values = session.run(wanted, {name: array for name, array in feeds.items() if name in taken})
@@ -76,7 +77,9 @@ def open_session(model: Any, folder: Path, custom_ops: Iterable[str] = ()) -> An
     if sum(map(tensor_bytes, model.graph.initializer)) > _PACKED_BYTES:
         options.add_session_config_entry("session.disable_prepacking", "1")  # no copy of what is mapped from the file
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    teach(session)
+    return session
 
 
 class Probe:

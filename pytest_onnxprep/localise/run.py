@@ -175,7 +175,8 @@ class _Search:
             region=tuple(self.graph.label(index) for index in _around(seen, chosen)),
         )
         if expected is not None and actual is not None:
-            if expected.dtype.kind == actual.dtype.kind == "f":  # a digest does not tell the widths of floats apart
+            # A digest does not tell the widths of floats apart.
+            if expected.dtype.kind == "f" and (actual.dtype.kind == "f" or actual.dtype.name == "bfloat16"):
                 expected = expected.astype(actual.dtype)
             if expected.size == actual.size and expected.ndim != actual.ndim:  # a product of matrices made flat
                 expected = expected.reshape(actual.shape)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_onnxprep.errors import OnnxPrepError, closest
+from pytest_onnxprep.runtime.bfloat16 import teach
 from pytest_onnxprep.runtime.custom_ops import register
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ def make_session(
         providers=[wanted] if wanted == CPU else [wanted, CPU],
         enable_fallback=int(wanted != CPU),  # to the CPU from the CPU: the same error a second time, and a banner
     )
+    teach(session)
     session.onnxprep_weights = (weights, values)  # must outlive the session, which only points to them
     if wanted not in session.get_providers():  # ONNX Runtime falls back to the CPU with a warning only
         raise OnnxPrepError(

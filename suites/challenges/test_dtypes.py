@@ -81,6 +81,19 @@ def test_bfloat16(onnx_model):
     assert onnx_model.describe().outputs[0].dtype == "bfloat16"
 
 
+@onnx_export(of(lambda torch, x: x.float().exp().to(torch.bfloat16)), inputs={"x": "bfloat16[batch, 8]"}, exporter=BOTH)
+@parity()
+def test_bfloat16_at_the_ends(onnx_model):
+    assert onnx_model.describe().inputs[0].dtype == onnx_model.describe().outputs[0].dtype == "bfloat16"
+
+
+def test_bfloat16_branch_frozen_is_caught(onnx_exporter):
+    frozen = of(lambda torch, x: x if x.float().sum() > 0 else x.float().neg().to(torch.bfloat16))
+    model = onnx_exporter(frozen, inputs={"x": "bfloat16[batch, 8]"}, exporter="torchscript")
+    with pytest.raises(ParityError, match="bfloat16"):
+        assert_parity(model)
+
+
 @onnx_export(
     of(lambda torch, x: (x.to(torch.bfloat16).float() * 2, x.half().float())),
     inputs={"x": "float32[batch, 8]"},

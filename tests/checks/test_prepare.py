@@ -34,6 +34,17 @@ def test_a_file(tmp_path):
     np.testing.assert_array_equal(found["a.npz"]["n"], GOOD["n"])
 
 
+def test_bfloat16_lies_in_a_file_as_float32(tmp_path):
+    """NumPy cannot hold it; numbers that bfloat16 does not have are another dtype."""
+    signature = Signature({"x": TensorSpec("bfloat16", "b")})
+    np.savez(tmp_path / "a.npz", x=np.float32([1.5, np.nan]))
+    np.savez(tmp_path / "wide.npz", x=np.float32([1.001]))
+
+    assert load_samples("a.npz", signature, tmp_path)["a.npz"]["x"].dtype.name == "bfloat16"
+    with pytest.raises(OnnxPrepError, match="x is float32"):
+        load_samples("wide.npz", signature, tmp_path)
+
+
 def test_a_folder(tmp_path):
     """All .npz files, in order of their names."""
     for name in ("b", "a"):

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 
+import ml_dtypes
 import numpy as np
 import onnx
 import pytest
@@ -20,12 +21,16 @@ TYPES = {
     "int64": TensorProto.INT64,
     "bool": TensorProto.BOOL,
     "string": TensorProto.STRING,
+    "bfloat16": TensorProto.BFLOAT16,
 }
 
 
 def identity(path, kind="float32", name="x", out="y"):
     """A file that returns its input."""
-    value = [helper.make_tensor_value_info(one, TYPES[kind], [None]) for one in (name, out)]
+    value = [
+        helper.make_tensor_value_info(one, TYPES[kind], [None] * (2 if kind == "bfloat16" else 1))
+        for one in (name, out)
+    ]
     graph = helper.make_graph([helper.make_node("Identity", [name], [out])], "g", value[:1], value[1:])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))
     return path
@@ -49,6 +54,10 @@ VALUES = {
     "int64": (np.array([1, 2]), np.array([1, 3])),
     "bool": (np.array([True, False]), np.array([True, True])),
     "string": (np.array(["a", "grüße"], object), np.array(["a", "b"], object)),
+    "bfloat16": (
+        np.array([[1.5, -2, np.inf]], ml_dtypes.bfloat16),
+        np.array([[1.5, -2.5, np.inf]], ml_dtypes.bfloat16),
+    ),
 }
 
 
