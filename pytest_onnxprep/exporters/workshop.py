@@ -363,8 +363,12 @@ def trace_run(source: Source, signature: Signature, feeds: Mapping[str, np.ndarr
     """Run the reference on the example inputs, which names its outputs and proves that the declaration fits.
 
     Raises:
-        SourceError: the framework refuses them.
+        SourceError: the framework refuses them, or does not survive them.
     """
+    if "tried_out" not in source.memo:
+        source.memo["tried_out"] = source.try_out(feeds, signature)
+    if source.memo["tried_out"]:
+        raise SourceError(f"{source.label} is not run here, as in a process of its own {source.memo['tried_out']}")
     state = source.state()
     try:
         return source.run(feeds, signature)

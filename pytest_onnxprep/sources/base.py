@@ -94,6 +94,15 @@ class Source(ABC):
         """Whether all weights exist; models that learn their shapes from the first call have none before it."""
         return True
 
+    def try_out(self, feeds: Feeds, signature: Signature) -> str:  # noqa: ARG002 - for files
+        """Run once in a child process, within limits: a file made elsewhere may never end, or take all memory.
+
+        Returns:
+            Why it did not end well; empty where it did, or where the model is the user's own code. What the framework
+            merely refuses is left to `run` to tell.
+        """
+        return ""
+
     @abstractmethod
     def run(self, feeds: Feeds, signature: Signature) -> Arrays:
         """Run the untouched model eagerly, in inference mode, on the CPU.

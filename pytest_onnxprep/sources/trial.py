@@ -12,10 +12,14 @@ import os
 import select
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 #: Address space a trial may take beyond what its process has, and seconds.
 MEMORY_BYTES = 8 << 30
@@ -33,7 +37,7 @@ def failure_of(work: Callable[..., None], *arguments: Any, seconds: float = SECO
         work: a function of a module; its module's ``prepare()`` is called once before.
         *arguments: what JSON can hold.
         seconds: after which it is ended.
-        memory: bytes it may take beyond what its process has.
+        memory: bytes it may take beyond what its process has. It may write no file either.
     """
     if not hasattr(os, "fork"):
         return ""
@@ -49,6 +53,31 @@ def failure_of(work: Callable[..., None], *arguments: Any, seconds: float = SECO
         if answer is None:
             _stop()
     return "the process that tries it out did not answer" if answer is None else str(answer)
+
+
+def failure_of_run(work: Callable[..., None], file: str, feeds: Mapping[str, np.ndarray], **limits: Any) -> str:
+    """Call ``work(file, path of the feeds, dtypes by input)`` likewise, which reads the inputs by `read_feeds`.
+
+    Args:
+        work: a function of a module.
+        file: the model.
+        feeds: what it is to be run on.
+        **limits: ``seconds`` and ``memory``, see `failure_of`.
+    """
+    from pytest_onnxprep.compare.replay import write_feeds
+
+    with tempfile.TemporaryDirectory(prefix="onnxprep-trial-") as folder:
+        path = write_feeds(Path(folder, "replay"), feeds)
+        dtypes = {name: array.dtype.name for name, array in feeds.items()}
+        return failure_of(work, file, str(path), dtypes, **limits)
+
+
+def read_feeds(path: str, dtypes: Mapping[str, str]) -> dict[str, np.ndarray]:
+    """The inputs that `failure_of_run` hands over."""
+    from pytest_onnxprep.compare.replay import load_feeds
+    from pytest_onnxprep.fuzz.recipes import numpy_dtype
+
+    return {name: array.astype(numpy_dtype(dtypes[name])) for name, array in load_feeds(Path(path)).items()}
 
 
 class _Server:

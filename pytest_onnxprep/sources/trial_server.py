@@ -66,6 +66,8 @@ def _child(work: Any, request: dict[str, Any], pipe: int) -> None:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.setitimer(signal.ITIMER_REAL, request["seconds"])
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # writing is an error then, not the end
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
         with contextlib.suppress(OSError, ValueError):  # already under a lower limit
             resource.setrlimit(resource.RLIMIT_AS, (_address_space() + memory,) * 2)
         try:
