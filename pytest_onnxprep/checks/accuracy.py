@@ -12,6 +12,7 @@ import numpy as np
 from pytest_onnxprep.artifacts.onnx_model import OnnxModel
 from pytest_onnxprep.checks.case import Case
 from pytest_onnxprep.errors import AccuracyBudgetMissed, OnnxPrepError, ReferenceRefused
+from pytest_onnxprep.runtime.array_file import load_arrays
 from pytest_onnxprep.sources.load import describe, one_line, places
 from pytest_onnxprep.spec.accuracy_request import AccuracyRequest
 from pytest_onnxprep.spec.verdict import CheckResult, Verdict
@@ -115,8 +116,7 @@ def _from_file(path: Path, model: OnnxModel, base: Path | None) -> Iterator[tupl
         looked = " and ".join(map(str, candidates))
         raise OnnxPrepError(f"accuracy_budget: dataset {str(path)!r} does not exist (looked for {looked})")
     try:
-        with np.load(file, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
+        arrays = load_arrays(file)
     except Exception as error:
         raise OnnxPrepError(f"accuracy_budget: dataset {str(path)!r} cannot be read: {one_line(error)}") from error
     if _LABELS not in arrays:

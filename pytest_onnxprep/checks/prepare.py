@@ -10,7 +10,7 @@ import numpy as np
 
 from pytest_onnxprep.compare.replay import load_feeds
 from pytest_onnxprep.errors import OnnxPrepError, SourceError, SpecError
-from pytest_onnxprep.fuzz.recipes import numpy_dtype
+from pytest_onnxprep.runtime.array_file import as_declared
 from pytest_onnxprep.sources.base import Source
 from pytest_onnxprep.sources.load import describe, one_line, places
 from pytest_onnxprep.spec.export_request import ExportRequest
@@ -97,10 +97,7 @@ def _checked(name: str, feeds: Mapping[str, Any], signature: Signature) -> Feeds
         raise OnnxPrepError(f"{name}: holds {', '.join(feeds) or 'nothing'}; needed: {', '.join(signature.inputs)}")
     checked: Feeds = {}
     for key, spec in signature.inputs.items():
-        array = _to_numpy(feeds[key])
-        if spec.dtype == "bfloat16" and array.dtype.name == "float32":  # as .npz files and replays hold it
-            narrow = array.astype(numpy_dtype("bfloat16"))
-            array = narrow if np.array_equal(narrow.astype(np.float32), array, equal_nan=True) else array
+        array = as_declared(_to_numpy(feeds[key]), spec.dtype)  # .npz files hold no bfloat16
         if len(array.shape) != len(spec.shape) or (spec.dtype != "string" and array.dtype.name != spec.dtype):
             raise OnnxPrepError(f"{name}: {key} is {array.dtype.name}{list(array.shape)}, declared {spec}")
         checked[key] = array

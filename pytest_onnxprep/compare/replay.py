@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
 
 from pytest_onnxprep.compare.outputs import Rule
+from pytest_onnxprep.runtime.array_file import load_arrays, save_arrays
 
 _SCRIPT = '''\
 """Replays one parity failure; needs onnxruntime and numpy only.  Run: python replay.py
@@ -22,6 +21,7 @@ _SCRIPT = '''\
 import ctypes
 import json
 from pathlib import Path
+
 from typing import Any, cast
 
 import numpy as np
@@ -129,9 +129,12 @@ def write_replay(
             target = made / extra.relative_to(files[0].parent.resolve())
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(extra, target)
-        names = {"feeds.npz": _save(made / "feeds.npz", feeds), "expected.npz": _save(made / "expected.npz", expected)}
+        names = {
+            "feeds.npz": save_arrays(made / "feeds.npz", feeds),
+            "expected.npz": save_arrays(made / "expected.npz", expected),
+        }
         if samples is not None:
-            names["samples.npz"] = _save(made / "samples.npz", samples)
+            names["samples.npz"] = save_arrays(made / "samples.npz", samples)
         tolerance = {name: _tolerance(name, array, rule) for name, array in expected.items()}
         case = {"names": names, "tolerance": tolerance, "custom_ops": list(custom_ops)}
         (made / "case.json").write_text(json.dumps(case, indent=2), encoding="utf-8")
@@ -153,20 +156,26 @@ def write_feeds(folder: Path, feeds: Mapping[str, np.ndarray]) -> Path:
     if folder.exists():
         shutil.rmtree(folder)
     folder.mkdir()
-    names = {"feeds.npz": _save(folder / "feeds.npz", feeds)}
+    names = {"feeds.npz": save_arrays(folder / "feeds.npz", feeds)}
     (folder / "case.json").write_text(json.dumps({"names": names}, indent=2), encoding="utf-8")
     return folder / "feeds.npz"
 
 
 def load_feeds(path: Path) -> dict[str, np.ndarray]:
-    """Read feeds from an ``.npz``; one of a replay folder gets its tensor names back from ``case.json``."""
-    with np.load(path, allow_pickle=False) as file:
-        arrays = {key: file[key] for key in file.files}
+    """Read feeds from an ``.npz``; one of a replay folder gets its tensor names back from ``case.json``.
+
+    Raises:
+        ValueError: either file is damaged, or no such file.
+    """
+    arrays = load_arrays(path)
     case = path.with_name("case.json")
-    if case.exists():
+    if not case.is_file():
+        return arrays
+    try:
         names = json.loads(case.read_text(encoding="utf-8"))["names"].get(path.name, {})
-        arrays = {names.get(key, key): array for key, array in arrays.items()}
-    return arrays
+        return {str(names.get(key, key)): array for key, array in arrays.items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"case.json beside it is none of a replay folder ({type(error).__name__})") from error
 
 
 def _ignored(folder: Path) -> None:
@@ -175,27 +184,6 @@ def _ignored(folder: Path) -> None:
     ignore = folder / ".gitignore"
     if not ignore.exists():
         ignore.write_text("# Created by pytest-onnxprep automatically.\n*\n", encoding="utf-8")
-
-
-def _save(path: Path, arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
-    """Save under the tensors' own names where a file can hold them (not ``a/b:0``); return key -> tensor name."""
-    keys = {_key(name, index): name for index, name in enumerate(arrays)}
-    safe = {key: _plain(arrays[name]) for key, name in keys.items()}
-    with path.open("wb") as file:
-        np.savez(file, **cast(Any, safe))
-    return keys
-
-
-def _key(name: str, index: int) -> str:
-    """``file`` and ``allow_pickle`` are parameters of ``np.savez``."""
-    return name if re.fullmatch(r"[\w.]+", name) and name not in ("file", "allow_pickle") else f"t{index}"
-
-
-def _plain(array: np.ndarray) -> np.ndarray:
-    """Arrays ``np.load`` reads without pickle: text as unicode, bfloat16 as float32."""
-    if array.dtype.kind == "O":
-        return array.astype(str)
-    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
 
 
 def _tolerance(name: str, expected: np.ndarray, rule: Rule) -> list[float]:

@@ -187,7 +187,7 @@ def _artifact(request: ExportRequest, base: Path) -> Path | None:
     path = Path(request.artifact)
     candidates = places(path, base)
     for candidate in candidates:
-        if candidate.is_file():
+        if os.path.isfile(candidate):
             return candidate
     looked = " and ".join(map(str, candidates))
     raise SourceError(

@@ -331,7 +331,7 @@ def _framework(metafunc: pytest.Metafunc, export: ExportRequest) -> str | None:
         source = definitions[-1].func if definitions else None
     if isinstance(source, str):
         beside = metafunc.definition.path.parent / source
-        source = beside if beside.exists() else Path(source)
+        source = beside if os.path.exists(beside) else Path(source)
     return infer_framework(source)
 
 

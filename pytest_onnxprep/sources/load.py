@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import itertools
 import os
 import traceback
 from collections.abc import Callable
@@ -29,6 +30,8 @@ _LOADERS = {
 }
 #: Sources made of sources, which look for files where the whole was looked for.
 _COMPOSED = ("pipeline", "ensemble")
+#: Entries of a folder that are looked at before anybody reads it.
+_MOST_LOOKED_AT = 10_000
 
 
 def load_source(value: Any, *, base: Path | None = None) -> Source:
@@ -97,7 +100,7 @@ def _with_part(value: str | os.PathLike[str], base: Path | None) -> tuple[Path, 
     """``folder#signature`` is one signature of a SavedModel, unless there is a file of that name."""
     stem, mark, part = os.fspath(value).rpartition("#")
     candidates = [Path(value)] if base is None else [base / Path(value), Path(value)]
-    if not mark or any(candidate.exists() for candidate in candidates):
+    if not mark or any(os.path.exists(candidate) for candidate in candidates):
         return _existing(Path(value), base), ""
     found = _existing(Path(stem), base)
     if framework_of(found) != "tensorflow":
@@ -108,10 +111,29 @@ def _with_part(value: str | os.PathLike[str], base: Path | None) -> tuple[Path, 
 def _existing(path: Path, base: Path | None) -> Path:
     candidates = [path] if path.is_absolute() or base is None else [base / path, Path.cwd() / path]
     for candidate in candidates:
-        if candidate.exists():
+        if os.path.exists(candidate):  # unlike Path.exists, no error where a name is too long
+            _check_kind(candidate)
             return candidate
-    looked = " and ".join(str(candidate.absolute()) for candidate in candidates)
-    raise SourceError(f"source file {str(path)!r} does not exist (looked for {looked}); accepted: {ACCEPTED}")
+    looked = " and ".join(_shortened(str(candidate.absolute())) for candidate in candidates)
+    raise SourceError(
+        f"source file {_shortened(str(path))!r} does not exist (looked for {looked}); accepted: {ACCEPTED}"
+    )
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= 300 else f"{name[:150]}...{name[-100:]}"
+
+
+def _check_kind(path: Path) -> None:
+    """Refuse what is neither file nor folder, in a folder as well: a pipe waits for ever, a device has no end.
+
+    Raises:
+        SourceError: it is one.
+    """
+    inside = itertools.islice(path.rglob("*"), _MOST_LOOKED_AT) if path.is_dir() else ()
+    for found in (path, *inside):
+        if found.exists() and not (found.is_file() or found.is_dir()):
+            raise SourceError(f"source {str(found)!r} is neither a file nor a folder but a pipe, a socket or a device")
 
 
 def places(path: Path, base: Path | None) -> list[Path]:

@@ -134,11 +134,11 @@ def framework_of_path(path: Path) -> str | None:
     """The framework of a file or folder, by suffix or content."""
     if path.name == "config.json":
         return "transformers"
-    if path.suffix.lower() in _SUFFIXES and not path.is_dir():
+    if path.suffix.lower() in _SUFFIXES and not os.path.isdir(path):
         return _SUFFIXES[path.suffix.lower()]
-    if path.name.endswith(".json") and path.is_file() and b'"modelTopology"' in path.read_bytes():
+    if path.name.endswith(".json") and os.path.isfile(path) and b'"modelTopology"' in path.read_bytes():
         return "tfjs"
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike Path.is_dir, no error where a name is too long
         if (path / "saved_model.pb").exists():
             return "tensorflow"
         if (path / "config.json").exists():

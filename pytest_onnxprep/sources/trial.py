@@ -21,6 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from pytest_onnxprep.runtime.array_file import as_declared, load_arrays, save_arrays
+
 #: Address space a trial may take beyond what its process has, and seconds.
 MEMORY_BYTES = 8 << 30
 SECONDS = 60.0
@@ -56,7 +58,7 @@ def failure_of(work: Callable[..., None], *arguments: Any, seconds: float = SECO
 
 
 def failure_of_run(work: Callable[..., None], file: str, feeds: Mapping[str, np.ndarray], **limits: Any) -> str:
-    """Call ``work(file, path of the feeds, dtypes by input)`` likewise, which reads the inputs by `read_feeds`.
+    """Call ``work(file, path, names)`` likewise, which gets the inputs by ``read_feeds(path, names)``.
 
     Args:
         work: a function of a module.
@@ -64,20 +66,20 @@ def failure_of_run(work: Callable[..., None], file: str, feeds: Mapping[str, np.
         feeds: what it is to be run on.
         **limits: ``seconds`` and ``memory``, see `failure_of`.
     """
-    from pytest_onnxprep.compare.replay import write_feeds
-
     with tempfile.TemporaryDirectory(prefix="onnxprep-trial-") as folder:
-        path = write_feeds(Path(folder, "replay"), feeds)
-        dtypes = {name: array.dtype.name for name, array in feeds.items()}
-        return failure_of(work, file, str(path), dtypes, **limits)
+        path = Path(folder, "feeds.npz")
+        names = {key: [name, feeds[name].dtype.name] for key, name in save_arrays(path, feeds).items()}
+        return failure_of(work, file, str(path), names, **limits)
 
 
-def read_feeds(path: str, dtypes: Mapping[str, str]) -> dict[str, np.ndarray]:
+def read_feeds(path: str, names: Mapping[str, tuple[str, str]]) -> dict[str, np.ndarray]:
     """The inputs that `failure_of_run` hands over."""
-    from pytest_onnxprep.compare.replay import load_feeds
-    from pytest_onnxprep.fuzz.recipes import numpy_dtype
-
-    return {name: array.astype(numpy_dtype(dtypes[name])) for name, array in load_feeds(Path(path)).items()}
+    arrays = load_arrays(Path(path))
+    found = {}
+    for key, (name, dtype) in names.items():
+        array = as_declared(arrays[key], dtype)
+        found[name] = array.astype(object) if dtype == "object" else array
+    return found
 
 
 class _Server:

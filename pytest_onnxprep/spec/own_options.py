@@ -50,7 +50,7 @@ def with_found_libraries(options: Mapping[str, Any], base: Path | None) -> Mappi
         base: the folder of the test file; what is not there is left to be found from the working directory.
     """
     named = custom_op_libraries(options)
-    found = [str((base / name).resolve()) if base and (base / name).is_file() else name for name in named]
+    found = [str((base / name).resolve()) if base and os.path.isfile(base / name) else name for name in named]
     return options if list(named) == found else {**options, "ort_custom_ops": found}
 
 

@@ -100,7 +100,7 @@ def read_target(text: str, name: str, path: str = "") -> Target:
     shown = path or f"target {name!r}"
     try:
         tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, and numbers and nesting beyond Python's own limits
         raise SpecError(f"{shown}: {error}") from None
     arguments: dict[str, Any] = {}
     for table, value in tables.items():
@@ -110,6 +110,8 @@ def read_target(text: str, name: str, path: str = "") -> Target:
         where = f"{shown}:{_line_of(text, table, '')}"
         if table not in _KEYS or not isinstance(value, Mapping):
             known = [*_KEYS, "title"]
+            if table in _KEYS:
+                raise SpecError(f"{where}: {table!r} must be one table, [{table}], not {type(value).__name__}")
             what = "key" if not isinstance(value, Mapping) else "table"
             accepted = f"accepted: title, {', '.join(f'[{one}]' for one in _KEYS)}"
             raise SpecError(f"{where}: unknown {what} {table!r}{closest(table, known)} {accepted}")
@@ -139,6 +141,9 @@ def _at(shown: str, text: str, table: str, key: str, read: Callable[[str, Any], 
     except SpecError as error:
         inside = f"[{table}] " if table else ""
         raise SpecError(f"{shown}:{_line_of(text, table, key)}: {inside}{error}") from None
+    except (OverflowError, ValueError, RecursionError):
+        where = f"{shown}:{_line_of(text, table, key)}"
+        raise SpecError(f"{where}: [{table}] {key} is beyond what any device has") from None
 
 
 def _line_of(text: str, table: str, key: str) -> int:

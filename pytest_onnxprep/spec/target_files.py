@@ -53,7 +53,7 @@ def load_target(name: str, folders: Iterable[Path]) -> Target:
         return read_target(path.read_text(encoding="utf-8"), name, f"{name}.toml")
     candidates = list(dict.fromkeys(folder / Path(name).expanduser() for folder in folders))
     for path in candidates:
-        if path.is_file():
+        if os.path.isfile(path):
             try:
                 text = path.read_text(encoding="utf-8")
             except (OSError, UnicodeDecodeError) as error:

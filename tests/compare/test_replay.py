@@ -154,3 +154,13 @@ def test_the_case_is_json(tmp_path):
     case = json.loads((folder / "case.json").read_text())
 
     assert case["tolerance"] == {"y": [0.25, 0.5]}
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[]", '{"names": 3}', '{"names": {"feeds.npz": []}}'])
+def test_a_damaged_case_is_told_apart_from_the_feeds(tmp_path, text):
+    """The file that is wrong is named."""
+    np.savez(tmp_path / "feeds.npz", x=np.ones(2))
+    (tmp_path / "case.json").write_text(text)
+
+    with pytest.raises(ValueError, match=r"case\.json"):
+        load_feeds(tmp_path / "feeds.npz")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from pathlib import Path
 
@@ -168,3 +169,23 @@ def test_transformers_come_before_torch():
 def test_class_itself_is_a_factory():
     """A class is no model: calling it makes one."""
     assert framework_of(_class("Net", "mine", _class("Module", "torch.nn.modules.module"))) is None
+
+
+def test_pipes_and_devices_are_no_files(tmp_path):
+    """Reading one waits for ever, or never ends; also where it lies in a folder, or behind a link."""
+    os.mkfifo(tmp_path / "net.onnx")
+    (tmp_path / "zero.tflite").symlink_to("/dev/zero")
+    (tmp_path / "saved").mkdir()
+    os.mkfifo(tmp_path / "saved" / "saved_model.pb")
+
+    for name in ("net.onnx", "zero.tflite", "saved"):
+        with pytest.raises(SourceError, match="neither a file nor a folder"):
+            load_source(tmp_path / name)
+
+
+def test_a_name_no_file_can_have(tmp_path):
+    """It does not exist, and is not repeated at length."""
+    with pytest.raises(SourceError, match="does not exist") as raised:
+        load_source("a" * 5000 + ".onnx", base=tmp_path)
+
+    assert len(str(raised.value)) < 3000

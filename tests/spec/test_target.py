@@ -163,3 +163,19 @@ def test_arguments_of_fits_are_checked(arguments: dict, said: str) -> None:
     """Each wrong one is named, with what is accepted."""
     with pytest.raises(SpecError, match=re.escape(said)):
         read_fits(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[operators]\nallowed = " + "[" * 20_000, "recursion"),
+        ('[hardware]\nmemory = "' + "9" * 400 + ' GB"', "t.toml:2: [hardware] memory is beyond what any device has"),
+        ("[hardware]\ncores = " + "9" * 5000, "5000 digits"),
+        ("[measured]\nspeed_factor = 1" + "0" * 400, "t.toml:2: [measured] speed_factor is beyond"),
+        ("[[hardware]]\ncores = 4", "'hardware' must be one table, [hardware], not list"),
+    ],
+)
+def test_absurd_profiles(text: str, said: str) -> None:
+    """They are wrong marks of one test, like any other."""
+    with pytest.raises(SpecError, match=re.escape(said)):
+        read_target(text, "t", "t.toml")
