@@ -31,12 +31,15 @@ from model_zoo.keras_edge import (
 )
 from model_zoo.keras_models import build_bilstm, build_cnn, build_two_tower
 from model_zoo.model_files import (
+    build_checkpoint,
+    build_program,
     build_program_file,
     build_saved_model,
     build_script_file,
     build_tfjs_kws,
     build_tflite_cnn,
     build_tflite_cnn_int8,
+    build_traced,
 )
 from model_zoo.tf_functions import (
     build_image_preprocessing,
@@ -46,7 +49,7 @@ from model_zoo.tf_functions import (
     build_signal_filter,
 )
 from model_zoo.torch_generative import build_dcgan, build_espcn, build_vae_decoder
-from model_zoo.torch_signals import build_tcn, build_wavenet
+from model_zoo.torch_signals import build_stream_enhancer, build_tcn, build_wavenet
 from model_zoo.torch_tables import build_dlrm, build_gcn, build_tabular_mlp
 from model_zoo.torch_text import build_gru_encoder, build_lstm_tagger, build_text_encoder
 from model_zoo.torch_vision import (
@@ -123,6 +126,7 @@ MODELS: dict[str, ZooModel] = {
         _model("text_encoder", "text-embedding", "torch", build_text_encoder, "Vaswani et al. 2017, arXiv:1706.03762"),
         _model("tcn", "time-series-forecasting", "torch", build_tcn, "Bai et al. 2018, arXiv:1803.01271"),
         _model("wavenet", "audio-generation", "torch", build_wavenet, "van den Oord et al. 2016, arXiv:1609.03499"),
+        _model("stream_enhancer", "speech-enhancement", "torch", build_stream_enhancer, "Valin 2018, arXiv:1709.08243"),
         _model(
             "tabular_mlp",
             "tabular-classification",
@@ -215,6 +219,9 @@ MODELS: dict[str, ZooModel] = {
         _model("tfjs_kws", "keyword-spotting", "tfjs", build_tfjs_kws, "Choi et al. 2019, arXiv:1904.03814"),
         _model("script_file", "image-classification", "torch", build_script_file, "Sandler et al. 2018"),
         _model("program_file", "image-classification", "torch", build_program_file, "He et al. 2015"),
+        _model("program", "time-series-forecasting", "torch", build_program, "Bai et al. 2018"),
+        _model("traced", "super-resolution", "torch", build_traced, "Shi et al. 2016"),
+        _model("checkpoint", "tabular-classification", "torch", build_checkpoint, "Guo and Berkhahn 2016"),
         _model("attention", "sequence-modelling", "jax", build_attention, "Vaswani et al. 2017, arXiv:1706.03762"),
         _model(
             "nnx_cnn", "image-classification", "jax", build_nnx_cnn, "LeCun et al. 1998, Proceedings of the IEEE 86(11)"

@@ -1,6 +1,7 @@
-"""Models of the zoo as files: what a colleague, a server or a device hands over. Each factory returns a path.
+"""Models of the zoo as files: what a colleague, a server or a device hands over.
 
-The files are written once per process, below a folder that goes with it.
+A factory returns a path, or what was read from one. The files are written once per process, below a folder that goes
+with it.
 """
 
 from __future__ import annotations
@@ -11,11 +12,18 @@ import tempfile
 import warnings
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from model_zoo._tfjs_writer import write_graph_model
 from model_zoo.keras_edge import build_kws
 from model_zoo.keras_models import build_cnn, build_two_tower
+from model_zoo.torch_generative import build_espcn
+from model_zoo.torch_signals import build_tcn
+from model_zoo.torch_tables import build_tabular_mlp
 from model_zoo.torch_vision import build_mobilenet_v2, build_resnet18
+
+if TYPE_CHECKING:
+    import torch
 
 
 @cache
@@ -139,3 +147,61 @@ def build_saved_model() -> str:
     path = _folder() / "two_tower"
     tf.saved_model.save(holder, str(path), signatures={"serving_default": score, "score": score})
     return f"{path}#score"
+
+
+def build_checkpoint() -> torch.nn.Module:
+    """Build the tabular perceptron from a file of weights alone, as a training run leaves them.
+
+    `numbers float32[batch, 12]`, `weekday int64[batch]`, `hour int64[batch]` and `day int64[batch]` to
+    `logits float32[batch, 3]`.
+
+    Returns:
+        The model in eval mode, its weights read by `torch.load(weights_only=True)`.
+    """
+    import torch
+
+    from model_zoo._torch_seeding import fixed_seed
+    from model_zoo.architectures.tabular_mlp import TabularMLP
+
+    with fixed_seed(0):  # what the code draws is overwritten
+        model = TabularMLP()
+    model.load_state_dict(torch.load(_checkpoint_file(), weights_only=True)["model"])
+    return model.eval()
+
+
+@cache
+def _checkpoint_file() -> Path:
+    import torch
+
+    path = _folder() / "tabular_mlp.pt"
+    torch.save({"epoch": 12, "model": build_tabular_mlp().state_dict()}, path)
+    return path
+
+
+@cache
+def build_program() -> torch.export.ExportedProgram:
+    """Build the temporal convolutional network as a program of torch.export, for 1 to 4 signals of 16 to 96 steps.
+
+    Returns:
+        The `ExportedProgram` itself.
+    """
+    import torch
+
+    sizes = {0: torch.export.Dim("batch", min=1, max=4), 2: torch.export.Dim("time", min=16, max=96)}
+    return torch.export.export(build_tcn(), (torch.zeros(2, 4, 32),), dynamic_shapes=(sizes,))
+
+
+@cache
+def build_traced() -> torch.jit.ScriptModule:
+    """Build the super-resolution network as the tracer of TorchScript sees it.
+
+    `luma float32[batch, 1, h, w]` to `enlarged float32[batch, 1, 3 * h, 3 * w]`.
+
+    Returns:
+        The `ScriptModule` itself.
+    """
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.jit.trace(build_espcn(), torch.zeros(1, 1, 12, 12))
