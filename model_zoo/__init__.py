@@ -29,6 +29,13 @@ from model_zoo.keras_edge import (
     build_mobilenet_v1,
     build_road_segmenter,
 )
+from model_zoo.keras_files import (
+    build_config_file,
+    build_keras_file,
+    build_keras_h5,
+    build_keras_weights,
+    build_pretrained_folder,
+)
 from model_zoo.keras_models import build_bilstm, build_cnn, build_two_tower
 from model_zoo.model_files import (
     build_checkpoint,
@@ -172,6 +179,9 @@ MODELS: dict[str, ZooModel] = {
             build_machine_listener,
             "Koizumi et al. 2020, arXiv:2006.05822",
         ),
+        _model("keras_file", "tabular-classification", "keras", build_keras_file, "Gorishniy et al. 2021"),
+        _model("keras_h5", "keyword-spotting", "keras", build_keras_h5, "Choi et al. 2019"),
+        _model("keras_weights", "anomaly-detection", "keras", build_keras_weights, "Koizumi et al. 2020"),
         _model(
             "power_iteration",
             "linear-algebra",
@@ -270,6 +280,8 @@ MODELS: dict[str, ZooModel] = {
         _model("clip", "text-image-matching", "transformers", build_clip, "Radford et al. 2021, arXiv:2103.00020"),
         _model("llama", "text-generation", "transformers", build_llama, "Touvron et al. 2023, arXiv:2302.13971"),
         _model("qwen2", "text-generation", "transformers", build_qwen2, "Yang et al. 2024, arXiv:2407.10671"),
+        _model("pretrained_folder", "text-classification", "transformers", build_pretrained_folder, "Sanh et al. 2019"),
+        _model("config_file", "image-classification", "transformers", build_config_file, "Dosovitskiy et al. 2020"),
     )
 }
 

@@ -27,10 +27,11 @@ if TYPE_CHECKING:
 
 
 @cache
-def _folder() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="onnxprep-zoo-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
+def folder() -> Path:
+    """Return the folder of this process, which is removed at its end."""
+    path = Path(tempfile.mkdtemp(prefix="onnxprep-zoo-"))
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    return path
 
 
 def build_tflite_cnn() -> Path:
@@ -71,7 +72,7 @@ def _tflite(name: str, *, quantised: bool) -> Path:
         converter.representative_dataset = lambda: iter(pictures)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = converter.inference_output_type = tf.int8
-    path = _folder() / name
+    path = folder() / name
     path.write_bytes(converter.convert())
     return path
 
@@ -90,7 +91,7 @@ def build_tfjs_kws() -> Path:
     model = build_kws()
     mfcc = tf.TensorSpec((None, None, 40), tf.float32, name="mfcc")
     spotter = tf.function(lambda mfcc: {"keywords": model(mfcc, training=False)}, input_signature=[mfcc])
-    return write_graph_model(spotter.get_concrete_function(), _folder() / "kws_web")
+    return write_graph_model(spotter.get_concrete_function(), folder() / "kws_web")
 
 
 @cache
@@ -102,7 +103,7 @@ def build_script_file() -> Path:
     """
     import torch
 
-    path = _folder() / "mobilenet_v2.pt"
+    path = folder() / "mobilenet_v2.pt"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that torch.jit is deprecated is known; its files are around
         torch.jit.save(torch.jit.script(build_mobilenet_v2()), str(path))
@@ -118,7 +119,7 @@ def build_program_file() -> Path:
     """
     import torch
 
-    path = _folder() / "resnet18.pt2"
+    path = folder() / "resnet18.pt2"
     batch = torch.export.Dim("batch", min=1, max=8)
     example = (torch.zeros(2, 3, 64, 64),)
     torch.export.save(torch.export.export(build_resnet18(), example, dynamic_shapes=({0: batch},)), str(path))
@@ -144,7 +145,7 @@ def build_saved_model() -> str:
 
     holder = tf.Module()
     holder.model, holder.score = model, score
-    path = _folder() / "two_tower"
+    path = folder() / "two_tower"
     tf.saved_model.save(holder, str(path), signatures={"serving_default": score, "score": score})
     return f"{path}#score"
 
@@ -173,7 +174,7 @@ def build_checkpoint() -> torch.nn.Module:
 def _checkpoint_file() -> Path:
     import torch
 
-    path = _folder() / "tabular_mlp.pt"
+    path = folder() / "tabular_mlp.pt"
     torch.save({"epoch": 12, "model": build_tabular_mlp().state_dict()}, path)
     return path
 
