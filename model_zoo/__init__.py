@@ -45,7 +45,10 @@ from model_zoo.model_files import (
     build_script_file,
     build_tfjs_kws,
     build_tflite_cnn,
+    build_tflite_cnn_dynamic,
+    build_tflite_cnn_float16,
     build_tflite_cnn_int8,
+    build_tflite_cnn_uint8,
     build_traced,
 )
 from model_zoo.tf_functions import (
@@ -226,6 +229,15 @@ MODELS: dict[str, ZooModel] = {
             build_tflite_cnn_int8,
             "Jacob et al. 2017, arXiv:1712.05877",
         ),
+        _model(
+            "tflite_cnn_uint8",
+            "image-classification",
+            "tflite",
+            build_tflite_cnn_uint8,
+            "Jacob et al. 2017, arXiv:1712.05877",
+        ),
+        _model("tflite_cnn_float16", "image-classification", "tflite", build_tflite_cnn_float16, "as `tflite_cnn`"),
+        _model("tflite_cnn_dynamic", "image-classification", "tflite", build_tflite_cnn_dynamic, "as `tflite_cnn`"),
         _model("tfjs_kws", "keyword-spotting", "tfjs", build_tfjs_kws, "Choi et al. 2019, arXiv:1904.03814"),
         _model("script_file", "image-classification", "torch", build_script_file, "Sandler et al. 2018"),
         _model("program_file", "image-classification", "torch", build_program_file, "He et al. 2015"),

@@ -42,7 +42,7 @@ def build_tflite_cnn() -> Path:
     Returns:
         A `.tflite` file.
     """
-    return _tflite("cnn.tflite", quantised=False)
+    return _tflite("cnn.tflite")
 
 
 def build_tflite_cnn_int8() -> Path:
@@ -53,11 +53,44 @@ def build_tflite_cnn_int8() -> Path:
     Returns:
         A `.tflite` file.
     """
-    return _tflite("cnn_int8.tflite", quantised=True)
+    return _tflite("cnn_int8.tflite", weights="int8", ends="int8")
+
+
+def build_tflite_cnn_uint8() -> Path:
+    """Build the Keras CNN as a TFLite file in integers, whose ends are those of a camera.
+
+    `image uint8[batch, 32, 32, 3]` to `scores uint8[batch, 10]`.
+
+    Returns:
+        A `.tflite` file.
+    """
+    return _tflite("cnn_uint8.tflite", weights="int8", ends="uint8")
+
+
+def build_tflite_cnn_float16() -> Path:
+    """Build the Keras CNN as a TFLite file that keeps its weights in half precision.
+
+    `image float32[batch, 32, 32, 3]` to `scores float32[batch, 10]`.
+
+    Returns:
+        A `.tflite` file.
+    """
+    return _tflite("cnn_float16.tflite", weights="float16")
+
+
+def build_tflite_cnn_dynamic() -> Path:
+    """Build the Keras CNN as a TFLite file with weights in steps; activations get theirs when it runs (dynamic range).
+
+    `image float32[batch, 32, 32, 3]` to `scores float32[batch, 10]`.
+
+    Returns:
+        A `.tflite` file.
+    """
+    return _tflite("cnn_dynamic.tflite", weights="dynamic")
 
 
 @cache
-def _tflite(name: str, *, quantised: bool) -> Path:
+def _tflite(name: str, *, weights: str = "float32", ends: str = "float32") -> Path:
     import keras
     import numpy as np
     import tensorflow as tf
@@ -65,13 +98,16 @@ def _tflite(name: str, *, quantised: bool) -> Path:
     image = keras.Input((32, 32, 3), name="image")
     model = keras.Model({"image": image}, {"scores": build_cnn()(image)})
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
-    if quantised:
+    if weights != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if weights == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if weights == "int8":
         rng = np.random.default_rng(1712)
         pictures = [[rng.uniform(-3, 3, (1, 32, 32, 3)).astype("float32")] for _ in range(16)]
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = lambda: iter(pictures)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = converter.inference_output_type = tf.int8
+        converter.inference_input_type = converter.inference_output_type = tf.as_dtype(ends)
     path = folder() / name
     path.write_bytes(converter.convert())
     return path
@@ -128,26 +164,33 @@ def build_program_file() -> Path:
 
 @cache
 def build_saved_model() -> str:
-    """Build the two towers as a SavedModel with signatures `serving_default` and `score`.
+    """Build the two towers as a SavedModel of two signatures that take and give tensors of the same names.
+
+    `serving_default` gives `match` as a probability, `stars` from a worst to a best mark, which are variables.
 
     Returns:
-        `folder#score`: the folder and the signature that is meant.
+        `folder#stars`: the folder and the signature that is meant.
     """
     import tensorflow as tf
 
     model = build_two_tower()
     specs = {tensor.name: tf.TensorSpec(tensor.shape, tensor.dtype, name=tensor.name) for tensor in model.inputs}
+    holder = tf.Module()
+    holder.model, holder.worst, holder.best = model, tf.Variable(1.0), tf.Variable(5.0)
 
     @tf.function(input_signature=[specs], autograph=False)
     def score(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        outputs = model(inputs, training=False)
-        return outputs if isinstance(outputs, dict) else {"score": outputs}
+        return model(inputs, training=False)
 
-    holder = tf.Module()
-    holder.model, holder.score = model, score
+    @tf.function(input_signature=[specs], autograph=False)
+    def stars(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        outputs = model(inputs, training=False)
+        return {**outputs, "match": holder.worst + (holder.best - holder.worst) * outputs["match"]}
+
+    holder.score, holder.stars = score, stars
     path = folder() / "two_tower"
-    tf.saved_model.save(holder, str(path), signatures={"serving_default": score, "score": score})
-    return f"{path}#score"
+    tf.saved_model.save(holder, str(path), signatures={"serving_default": score, "stars": stars})
+    return f"{path}#stars"
 
 
 def build_checkpoint() -> torch.nn.Module:
