@@ -7,7 +7,7 @@ torch's dynamo exporter leaves a file at opset 18 when asked for 17, tracers fre
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ def check_contract(
     breaches = [
         *_opset_breach(proto, opset),
         *_domain_breaches(proto, domains),
-        *_tensor_breaches("input", inputs, signature.inputs, taken={tensor.name for tensor in outputs}),
+        *_tensor_breaches("input", inputs, signature.inputs),
     ]
     if signature.outputs is not None:
         breaches += _tensor_breaches("output", outputs, signature.outputs)
@@ -151,13 +151,12 @@ def _domain_breaches(proto: Any, domains: Iterable[str] | None) -> list[str]:
     return [f"operator {name} ({count}x) is outside the declared domains" for name, count in foreign.items()]
 
 
-def _tensor_breaches(kind: str, found: Any, declared: Any, taken: Container[str] = ()) -> list[str]:
-    """What is not as declared; ``taken`` are the names that the other kind has."""
+def _tensor_breaches(kind: str, found: Any, declared: Any) -> list[str]:
     names = [tensor.name for tensor in found]
     wanted = list(declared)
     if names != wanted:
         found_names, declared_names = (", ".join(some) or "none" for some in (names, wanted))
-        return [f"{kind}s are {found_names}; declared: {declared_names}{_why(names, wanted, taken)}"]
+        return [f"{kind}s are {found_names}; declared: {declared_names}{_why(names, wanted)}"]
     breaches: list[str] = []
     for tensor in found:
         spec = declared[tensor.name]
@@ -166,13 +165,10 @@ def _tensor_breaches(kind: str, found: Any, declared: Any, taken: Container[str]
     return breaches
 
 
-def _why(names: list[str], wanted: list[str], taken: Container[str]) -> str:
+def _why(names: list[str], wanted: list[str]) -> str:
     """What differs between two lists of names, and the usual reason for it."""
     missing = [name for name in wanted if name not in names]
     extra = [name for name in names if name not in wanted]
-    twice = [name for name in missing if name in taken]
-    if twice:
-        return f" ({', '.join(twice)}: an output is called so too, and a file has each name once; give outputs= others)"
     if missing and extra:
         return ""
     if missing:

@@ -105,16 +105,6 @@ def test_breaches_of_inputs(write, inputs, signature, words):
     assert words in breach(write(inputs=inputs), signature)
 
 
-def test_output_called_like_an_input(write):
-    """Torch's tracer renames the input then, and the reason is told."""
-    nodes = [onnx.helper.make_node("Relu", ["state.1"], ["state"])]
-    path = write(nodes, [("state.1", FLOAT, ["batch", 3])], [("state", FLOAT, ["batch", 3])])
-
-    assert "inputs are state.1; declared: state (state: an output is called so too" in breach(
-        path, declared(state="float32[batch, 3]")
-    )
-
-
 @pytest.mark.parametrize(
     ("outputs", "words"),
     [
