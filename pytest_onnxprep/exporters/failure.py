@@ -95,6 +95,8 @@ def export_failed(info: ExporterInfo, job: ExportJob, error: Exception, chatter:
     if len(text) > _LONGEST:
         text = f"{text[: _LONGEST * 2 // 3]}\n[...]\n{text[-_LONGEST // 3 :]}"
     hints = "".join(f"\n{hint}" for mark, hint in _HINTS if mark in text)
+    mode = job.source.mode_hint()
+    hints += f"\nThe model is not in inference mode, which may be why: {mode}." if mode else ""
     operators = operators_behind(_causes(error))
     if operators:
         return finding(what, info.name, operators, f"{kind}: {text}", sections(chatter))
