@@ -47,6 +47,11 @@ _HINTS = (
         "input and return it as an output.",
     ),
     (
+        "Cannot mutate RngCount",
+        "A walk of Flax's own (nnx.RNN) counts random numbers where jax2onnx cannot: use jax.lax.scan over the cell, "
+        "as in suites/challenges/test_recurrent_jax.py.",
+    ),
+    (
         "is inconclusive",
         "The code decides on a size, and the declared range leaves both answers open: narrow it in dims=, write that "
         "part for all sizes, or declare the dim with one size.",

@@ -279,3 +279,27 @@ def test_complex_inside_in_torchscript(onnx_exporter):
 @parity()
 def test_complex_as_real_pairs(onnx_model):
     assert onnx_model.operators["MatMul"] == 2
+
+
+class Square(torch.nn.Module):
+    """Real pairs outside, complex numbers inside."""
+
+    def forward(self, x):
+        z = torch.view_as_complex(x)
+        return torch.view_as_real(z * z)
+
+
+PAIRS = {"inputs": {"x": "float32[batch, 4, 2]"}, "dims": {"batch": (1, 4)}}
+
+
+@onnx_export(Square, **PAIRS, exporter="dynamo")
+@parity()
+def test_complex_ends_as_pairs(onnx_model):
+    assert onnx_model.describe().outputs[0].dtype == "float32"
+
+
+@pytest.mark.xfail(
+    strict=True, raises=ExportFailed, reason="torch 2.13: TorchScript has no translation of aten::view_as_complex"
+)
+def test_complex_ends_as_pairs_in_torchscript(onnx_exporter):
+    onnx_exporter(Square, **PAIRS, exporter="torchscript")
