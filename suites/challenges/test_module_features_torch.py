@@ -245,6 +245,35 @@ def test_shared_weights_in_torchscript(onnx_model):
     assert round(onnx_model.weights_bytes / TABLE) == (2 if folded else 1)
 
 
+# -- small constants ----------------------------------------------------------------------------------------------
+
+
+class Unit(torch.nn.Module):
+    """Divides by its length; the small constant is for zeros."""
+
+    def forward(self, x):
+        return x / torch.sqrt((x * x).sum(dim=1, keepdim=True) + 1e-8)
+
+
+def test_small_constant_that_dynamo_drops(onnx_exporter):
+    """The optimiser of torch's exporter takes additions of up to 1e-8 for additions of nothing; zeros show it."""
+    model = onnx_exporter(Unit, **X, exporter="dynamo")
+    with pytest.raises(ParityError, match="is NaN where the framework has 0"):
+        assert_parity(model)
+
+
+@onnx_export(Unit, **X, exporter="dynamo", options={"optimize": False})
+@parity()
+def test_small_constant_without_the_optimiser(onnx_model):
+    assert onnx_model.operators["Add"] == 1
+
+
+@onnx_export(Unit, **X, exporter="torchscript")
+@parity()
+def test_small_constant_in_torchscript(onnx_model):
+    assert onnx_model.operators["Add"] == 1
+
+
 # -- complex numbers ----------------------------------------------------------------------------------------------
 
 
