@@ -29,14 +29,27 @@ from model_zoo.keras_edge import (
     build_mobilenet_v1,
     build_road_segmenter,
 )
+from model_zoo.keras_files import (
+    build_config_file,
+    build_keras_file,
+    build_keras_h5,
+    build_keras_weights,
+    build_pretrained_folder,
+)
 from model_zoo.keras_models import build_bilstm, build_cnn, build_two_tower
 from model_zoo.model_files import (
+    build_checkpoint,
+    build_program,
     build_program_file,
     build_saved_model,
     build_script_file,
     build_tfjs_kws,
     build_tflite_cnn,
+    build_tflite_cnn_dynamic,
+    build_tflite_cnn_float16,
     build_tflite_cnn_int8,
+    build_tflite_cnn_uint8,
+    build_traced,
 )
 from model_zoo.tf_functions import (
     build_image_preprocessing,
@@ -46,7 +59,7 @@ from model_zoo.tf_functions import (
     build_signal_filter,
 )
 from model_zoo.torch_generative import build_dcgan, build_espcn, build_vae_decoder
-from model_zoo.torch_signals import build_tcn, build_wavenet
+from model_zoo.torch_signals import build_stream_enhancer, build_tcn, build_wavenet
 from model_zoo.torch_tables import build_dlrm, build_gcn, build_tabular_mlp
 from model_zoo.torch_text import build_gru_encoder, build_lstm_tagger, build_text_encoder
 from model_zoo.torch_vision import (
@@ -123,6 +136,7 @@ MODELS: dict[str, ZooModel] = {
         _model("text_encoder", "text-embedding", "torch", build_text_encoder, "Vaswani et al. 2017, arXiv:1706.03762"),
         _model("tcn", "time-series-forecasting", "torch", build_tcn, "Bai et al. 2018, arXiv:1803.01271"),
         _model("wavenet", "audio-generation", "torch", build_wavenet, "van den Oord et al. 2016, arXiv:1609.03499"),
+        _model("stream_enhancer", "speech-enhancement", "torch", build_stream_enhancer, "Valin 2018, arXiv:1709.08243"),
         _model(
             "tabular_mlp",
             "tabular-classification",
@@ -168,6 +182,9 @@ MODELS: dict[str, ZooModel] = {
             build_machine_listener,
             "Koizumi et al. 2020, arXiv:2006.05822",
         ),
+        _model("keras_file", "tabular-classification", "keras", build_keras_file, "Gorishniy et al. 2021"),
+        _model("keras_h5", "keyword-spotting", "keras", build_keras_h5, "Choi et al. 2019"),
+        _model("keras_weights", "anomaly-detection", "keras", build_keras_weights, "Koizumi et al. 2020"),
         _model(
             "power_iteration",
             "linear-algebra",
@@ -212,9 +229,21 @@ MODELS: dict[str, ZooModel] = {
             build_tflite_cnn_int8,
             "Jacob et al. 2017, arXiv:1712.05877",
         ),
+        _model(
+            "tflite_cnn_uint8",
+            "image-classification",
+            "tflite",
+            build_tflite_cnn_uint8,
+            "Jacob et al. 2017, arXiv:1712.05877",
+        ),
+        _model("tflite_cnn_float16", "image-classification", "tflite", build_tflite_cnn_float16, "as `tflite_cnn`"),
+        _model("tflite_cnn_dynamic", "image-classification", "tflite", build_tflite_cnn_dynamic, "as `tflite_cnn`"),
         _model("tfjs_kws", "keyword-spotting", "tfjs", build_tfjs_kws, "Choi et al. 2019, arXiv:1904.03814"),
         _model("script_file", "image-classification", "torch", build_script_file, "Sandler et al. 2018"),
         _model("program_file", "image-classification", "torch", build_program_file, "He et al. 2015"),
+        _model("program", "time-series-forecasting", "torch", build_program, "Bai et al. 2018"),
+        _model("traced", "super-resolution", "torch", build_traced, "Shi et al. 2016"),
+        _model("checkpoint", "tabular-classification", "torch", build_checkpoint, "Guo and Berkhahn 2016"),
         _model("attention", "sequence-modelling", "jax", build_attention, "Vaswani et al. 2017, arXiv:1706.03762"),
         _model(
             "nnx_cnn", "image-classification", "jax", build_nnx_cnn, "LeCun et al. 1998, Proceedings of the IEEE 86(11)"
@@ -263,6 +292,8 @@ MODELS: dict[str, ZooModel] = {
         _model("clip", "text-image-matching", "transformers", build_clip, "Radford et al. 2021, arXiv:2103.00020"),
         _model("llama", "text-generation", "transformers", build_llama, "Touvron et al. 2023, arXiv:2302.13971"),
         _model("qwen2", "text-generation", "transformers", build_qwen2, "Yang et al. 2024, arXiv:2407.10671"),
+        _model("pretrained_folder", "text-classification", "transformers", build_pretrained_folder, "Sanh et al. 2019"),
+        _model("config_file", "image-classification", "transformers", build_config_file, "Dosovitskiy et al. 2020"),
     )
 }
 

@@ -36,3 +36,20 @@ def build_wavenet() -> torch.nn.Module:
 
     with fixed_seed(16):
         return trained_like(WaveNet())
+
+
+def build_stream_enhancer() -> torch.nn.Module:
+    """Build a speech enhancer that works frame by frame (Valin 2018, arXiv:1709.08243, in outline).
+
+    `spectrum float32[batch, 33]`, `state`, a tuple of two `float32[batch, 24]`, `microphone`, a dict of
+    `level float32[batch, 1]` and `tilt float32[33]`, and two that may be left out, `floor float32[]` and, by keyword
+    only, `gain float32[batch, 1]`, to a dataclass: `clean float32[batch, 33]`, `next_state`, `levels`.
+
+    Returns:
+        The model in eval mode, 8 745 parameters.
+    """
+    from model_zoo._torch_seeding import fixed_seed, trained_like
+    from model_zoo.architectures.enhancer import StreamEnhancer
+
+    with fixed_seed(1709):
+        return trained_like(StreamEnhancer())

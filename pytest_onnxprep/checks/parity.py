@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from pytest_onnxprep.checks.case import Case
 from pytest_onnxprep.checks.composed import run_parts
-from pytest_onnxprep.checks.metamorphic import broken_relation
+from pytest_onnxprep.checks.metamorphic import broken_relation, unrepeatable
 from pytest_onnxprep.checks.parity_report import failed
 from pytest_onnxprep.checks.parity_run import Failure, ParityRun, base_figures, coverage
 from pytest_onnxprep.checks.reference import check_reference
@@ -105,8 +105,10 @@ def _search(run: ParityRun, kept: Failures) -> Failure | None:
         if failure is not None:
             return failure
     failure = _climb(run, climbing) or run.second_look()
-    if failure is None and run.progress.last_good is not None and run.request.oracle == "framework":
-        failure = broken_relation(run, corners[0])
+    if failure is None and run.progress.examples and run.request.oracle == "framework":
+        failure = unrepeatable(run, corners[0])
+        if failure is None and run.progress.last_good is not None:
+            failure = broken_relation(run, corners[0])
     return failure
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from pytest_onnxprep.artifacts.onnx_model import DEFAULT_DOMAINS, all_nodes, opset_of, qualified_name
 from pytest_onnxprep.errors import ContractViolation, ExportFailed, OnnxPrepError, SourceError
 from pytest_onnxprep.exporters.kernel_words import missing_kernel
+from pytest_onnxprep.exporters.unsupported import randomness
 from pytest_onnxprep.runtime.isolation import prove
 from pytest_onnxprep.runtime.session import make_session, session_types
 from pytest_onnxprep.sources.load import one_line
@@ -101,11 +102,12 @@ def _check_operators(proto: Any) -> None:
         example.setdefault(node.op_type, node.name)
     if unknown:
         listed = ", ".join(f"{name} ({count}x, first at node {example[name]!r})" for name, count in unknown.items())
+        drawn = randomness(unknown)
         raise ExportFailed.fail(
-            f"unsupported operators left in the graph: {listed}",
+            f"unsupported operators left in the graph: {listed}{drawn and f'; {drawn}'}",
             f"the converter left operators in the graph that ONNX opset {opset} does not have: {listed}.\n"
             "It has no translation for them and said so only in its log. Rewrite that part of the model with "
-            "supported operators, or ask for a newer opset.",
+            f"supported operators, or ask for a newer opset.{drawn and f' {drawn}.'}",
         )
 
 

@@ -47,6 +47,11 @@ _HINTS = (
         "input and return it as an output.",
     ),
     (
+        "Cannot mutate RngCount",
+        "A walk of Flax's own (nnx.RNN) counts random numbers where jax2onnx cannot: use jax.lax.scan over the cell, "
+        "as in suites/challenges/test_recurrent_jax.py.",
+    ),
+    (
         "is inconclusive",
         "The code decides on a size, and the declared range leaves both answers open: narrow it in dims=, write that "
         "part for all sizes, or declare the dim with one size.",
@@ -95,6 +100,8 @@ def export_failed(info: ExporterInfo, job: ExportJob, error: Exception, chatter:
     if len(text) > _LONGEST:
         text = f"{text[: _LONGEST * 2 // 3]}\n[...]\n{text[-_LONGEST // 3 :]}"
     hints = "".join(f"\n{hint}" for mark, hint in _HINTS if mark in text)
+    mode = job.source.mode_hint()
+    hints += f"\nThe model is not in inference mode, which may be why: {mode}." if mode else ""
     operators = operators_behind(_causes(error))
     if operators:
         return finding(what, info.name, operators, f"{kind}: {text}", sections(chatter))

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
+from unittest import mock
 
 import numpy as np
 
@@ -73,7 +74,7 @@ def export(job: ExportJob) -> None:
         options.setdefault("enable_double_precision", True)
     switch = jax.config.values["jax_enable_x64"]
     try:
-        with enable_x64(needs_x64(job.signature)), _plugins(job):
+        with enable_x64(needs_x64(job.signature)), _plugins(job), _half_kept():
             try:
                 model = convert(flat)
             except ValueError as error:  # an output that is an input, or another output: jax2onnx names a value once
@@ -120,6 +121,25 @@ def _plugins(job: ExportJob) -> Iterator[None]:
                 registry.pop(name, None)
             else:
                 registry[name] = kept
+
+
+@contextmanager
+def _half_kept() -> Iterator[None]:
+    """Keep float16 constants as they are: jax2onnx makes float32 of many, which no operator takes beside float16."""
+    from jax2onnx.converter.ir_builder import IRBuilder
+
+    original = IRBuilder.add_initializer_from_scalar
+
+    def add(builder: Any, name: str, value: Any) -> Any:
+        before = builder.enable_double_precision  # without which every float is a float32
+        builder.enable_double_precision = before or np.asarray(value).dtype == np.float16
+        try:
+            return original(builder, name, value)
+        finally:
+            builder.enable_double_precision = before
+
+    with mock.patch.object(IRBuilder, "add_initializer_from_scalar", add):
+        yield
 
 
 class CannotLower(Exception):

@@ -18,7 +18,7 @@ import numpy as np
 from pytest_onnxprep.errors import ExporterError
 from pytest_onnxprep.exporters.job import ExportJob
 from pytest_onnxprep.exporters.onnx_names import rename_ends
-from pytest_onnxprep.exporters.tensorflow_handlers import handlers, without_xla
+from pytest_onnxprep.exporters.tensorflow_handlers import bfloat16_kept, handlers, without_xla
 from pytest_onnxprep.sources.keras_model import KerasSource
 
 #: What Keras calls ends here on each backend.
@@ -88,7 +88,7 @@ def _translating_more() -> Iterator[None]:
     import tf2onnx
 
     convert = functools.partial(tf2onnx.convert.from_function, custom_op_handlers=handlers())
-    with mock.patch.object(tf2onnx.convert, "from_function", convert), without_xla():
+    with mock.patch.object(tf2onnx.convert, "from_function", convert), without_xla(), bfloat16_kept():
         yield
 
 

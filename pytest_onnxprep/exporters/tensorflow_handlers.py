@@ -53,3 +53,17 @@ def without_xla() -> Iterator[None]:
 
     with mock.patch.object(tf_loader, "tf_optimize", unmarked):
         yield
+
+
+@contextmanager
+def bfloat16_kept() -> Iterator[None]:
+    """Let bfloat16 be bfloat16: tf2onnx writes float16, whose range ends at 65504, and leaves constants as they are."""
+    from ml_dtypes import bfloat16
+    from onnx import TensorProto
+    from tensorflow.core.framework import types_pb2
+    from tf2onnx import tf_utils, utils
+
+    types = mock.patch.dict(tf_utils.TF_TO_ONNX_DTYPE, {types_pb2.DT_BFLOAT16: TensorProto.BFLOAT16})
+    arrays = mock.patch.dict(utils.ONNX_TO_NUMPY_DTYPE, {TensorProto.BFLOAT16: np.dtype(bfloat16)})
+    with types, arrays:
+        yield

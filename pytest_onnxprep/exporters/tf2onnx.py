@@ -16,7 +16,7 @@ from pytest_onnxprep.exporters import tf2onnx_tfjs, tf2onnx_tflite
 from pytest_onnxprep.exporters.contract import unknown_nodes
 from pytest_onnxprep.exporters.job import EXTERNAL_DATA_BYTES, ExportJob
 from pytest_onnxprep.exporters.onnx_names import rename
-from pytest_onnxprep.exporters.tensorflow_handlers import handlers, without_xla
+from pytest_onnxprep.exporters.tensorflow_handlers import bfloat16_kept, handlers, without_xla
 from pytest_onnxprep.exporters.unsupported import Operator, UnsupportedOperatorsError, merged
 from pytest_onnxprep.sources.keras_model import KerasSource
 from pytest_onnxprep.sources.tensorflow_function import TfFunctionSource
@@ -61,7 +61,7 @@ def export(job: ExportJob) -> None:
     function = tf.function(flat, input_signature=declared, autograph=False)
     concrete = function.get_concrete_function()
     frozen = _Frozen(concrete, len(declared))
-    with without_xla():
+    with without_xla(), bfloat16_kept():
         model, _ = tf2onnx.convert.from_function(frozen, input_signature=declared, opset=job.variant.opset, **options)
     _refuse_leftovers(model, concrete, source)
     _restore_names(model.graph, model.graph.input, dict(zip(_node_names(names), names, strict=True)))

@@ -26,6 +26,9 @@ _STACK = re.compile(r'File "([^"]+)", line (\d+)|^\s*(\S[^\n]*?)\((\d+)\): ', re
 #: `model/Spectrum::spec` of a TorchScript scope: class and name of the module.
 _SCOPE = re.compile(r"[^/]*?([\w<>]+)::([\w.]+)")
 
+#: Operators that draw random numbers, as TensorFlow, torch and JAX call them.
+_RANDOM = re.compile(r"random|bernoulli|multinomial|poisson|threefry", re.I)
+
 #: How a translation is given to each exporter.
 _TRANSLATE = {
     "dynamo": "options={{'custom_translation_table': {{torch.ops.{dotted}: function}}}}, a function of ONNX operators",
@@ -118,9 +121,23 @@ def finding(
     rows += [f"  ... and {len(operators) - _MOST} more"] if len(operators) > _MOST else []
     listed = "\n".join(rows)
     figures = {"unsupported": [vars(operator) for operator in operators]}
-    summary = f"{what}: it has no translation of {first.name}{first.where()}{more}"
-    details = f"{what}.\nOperators without a translation to ONNX:\n{listed}\n\n{ways_out(exporter, first)}\n\n{said}"
+    drawn = randomness(operator.name for operator in operators)
+    summary = f"{what}: it has no translation of {first.name}{first.where()}{more}{drawn and f'; {drawn}'}"
+    drawn = drawn and f"{drawn}.\n\n"
+    ways = ways_out(exporter, first)
+    details = f"{what}.\nOperators without a translation to ONNX:\n{listed}\n\n{drawn}{ways}\n\n{said}"
     return ExportFailed(CheckResult(Verdict.FAIL, summary, figures, details, sections))
+
+
+def randomness(names: Iterable[str]) -> str:
+    """What to say where one of these operators draws random numbers; otherwise nothing."""
+    name = next(filter(_RANDOM.search, names), None)
+    if name is None:
+        return ""
+    return (
+        f"{name} draws random numbers: dropout or noise is active (training=True, train mode), or the answer is "
+        "random. Give the model in inference mode; random numbers that are meant can come in as an input"
+    )
 
 
 def ways_out(exporter: str, operator: Operator) -> str:

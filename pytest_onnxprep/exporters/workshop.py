@@ -258,9 +258,16 @@ def make_export(
     Raises:
         ExportFailed: the exporter raised, or wrote an invalid file; the converter's own output is attached.
         ContractViolation: the file is not what was declared.
+        SourceError: an output is called like an input.
     """
     feeds = _example(signature) if feeds is None else feeds
     named = signature.with_outputs(list(trace_run(source, signature, feeds)))
+    twice = [name for name in named.outputs or () if name in named.inputs]
+    if twice:  # converters stumble over it, each with another error, or rename the input
+        raise SourceError(
+            f"outputs: {source.label} has inputs and outputs of the same name ({', '.join(twice)}), and a file has "
+            f"each name once; name all outputs anew: outputs={list(named.outputs or ())}, with these changed"
+        )
     path = folder / "model.onnx"
     job = ExportJob(source, named, variant, feeds, path)
     info = catalog.find(variant.exporter or "none")

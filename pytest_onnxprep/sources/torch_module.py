@@ -231,6 +231,9 @@ class TorchSource(Source):
                 return f"dropout is active: {where} is in train mode; call model.eval() in the factory"
             if "BatchNorm" in kind or "InstanceNorm" in kind:
                 return f"train mode: {where} uses batch statistics; call model.eval() in the factory"
+            hooks = {type(hook).__name__ for hook in module._forward_pre_hooks.values()}
+            if kind == "_SpectralNorm" or "SpectralNorm" in hooks:
+                return f"train mode: {where} improves its spectral norm at every call; call model.eval() in the factory"
         return ""
 
     def _with_numbers(self, arguments: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pytest_onnxprep import ExportFailed, onnx_export, parity
+from pytest_onnxprep import ContractViolation, ExportFailed, onnx_export, parity
 
 jax = pytest.importorskip("jax")
 pytest.importorskip("jax2onnx")
@@ -30,6 +30,41 @@ def build_scan():
         return state, state
 
     return jax.jit(lambda x: jax.lax.scan(step, jnp.zeros(4), x)[1])
+
+
+def build_fori_loop():
+    return jax.jit(
+        lambda x: jax.lax.fori_loop(0, x.shape[0], lambda row, state: jnp.tanh(state + x[row]), jnp.zeros(4))
+    )
+
+
+def build_fori_as_while():
+    """The same loop, its length in the condition."""
+
+    def going_on(loop):
+        return loop[0] < loop[2].shape[0]
+
+    def step(loop):
+        row, state, x = loop
+        return row + 1, jnp.tanh(state + x[row]), x
+
+    return jax.jit(lambda x: jax.lax.while_loop(going_on, step, (0, jnp.zeros(4), x))[1])
+
+
+def build_spectrum():
+    return jax.jit(lambda x: jnp.abs(jnp.fft.rfft(x)))
+
+
+def build_complex():
+    return jax.jit(lambda x: jnp.real((x + 1j * x) * (x - 2j)))
+
+
+def build_spectrum_by_matrices():
+    def function(x):
+        angles = 2 * jnp.pi / 4 * jnp.outer(jnp.arange(4.0), jnp.arange(3.0))
+        return jnp.sqrt((x @ jnp.cos(angles)) ** 2 + (x @ jnp.sin(angles)) ** 2)
+
+    return jax.jit(function)
 
 
 def build_python_if():
@@ -66,6 +101,37 @@ def test_while_loop(onnx_model):
 @parity()
 def test_scan(onnx_model):
     assert {"Scan", "Loop"} & set(onnx_model.operators)
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=ExportFailed,
+    reason="jax2onnx 0.17.1 compares the bounds of fori_loop as numbers (InconclusiveDimensionOperation)",
+)
+def test_fori_loop_over_a_dynamic_length(onnx_exporter):
+    onnx_exporter(build_fori_loop, **ROWS)
+
+
+@onnx_export(build_fori_loop, **ROWS, options={"rewritten": build_fori_as_while})
+@parity()
+def test_fori_loop_as_while_loop(onnx_model):
+    assert onnx_model.operators["Loop"] == 1
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=(ContractViolation, ExportFailed),
+    reason="jax2onnx 0.17.1 has no complex numbers: rfft adds an axis to the input, a cast to complex does not load",
+)
+@pytest.mark.parametrize("build", [build_spectrum, build_complex])
+def test_complex_numbers(onnx_exporter, build):
+    onnx_exporter(build, **ROWS)
+
+
+@onnx_export(build_spectrum, **ROWS, options={"rewritten": build_spectrum_by_matrices})
+@parity()
+def test_complex_numbers_as_pairs(onnx_model):
+    assert onnx_model.operators["Sqrt"] == 1
 
 
 def test_python_if(onnx_exporter):

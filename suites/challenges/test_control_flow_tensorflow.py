@@ -49,6 +49,19 @@ def build_autograph():
     return function(body)
 
 
+def build_size_branch():
+    """Autograph on a size of the graph."""
+
+    def body(x):
+        if tf.shape(x)[0] > 4:  # noqa: SIM108 - each branch is a subgraph
+            y = x * 2
+        else:
+            y = x - 1
+        return {"y": y}
+
+    return function(body)
+
+
 class PythonIf(keras.Model):
     def call(self, x):
         return x * 2 if tf.reduce_max(x) > 0 else x - 1
@@ -60,6 +73,16 @@ class PythonFor(keras.Model):
         for row in range(x.shape[0]):
             state = tf.tanh(state + x[row])
         return state
+
+
+class SizeBranch(keras.Model):
+    def call(self, x):
+        return x * 2 if x.shape[0] > 4 else x - 1
+
+
+class TensorSizeBranch(keras.Model):
+    def call(self, x):
+        return x * 2 if tf.shape(x)[0] > 4 else x - 1
 
 
 @onnx_export(build_cond, dims={"x_dim0": (1, 8)}, inputs={"x": "float32[x_dim0, 4]"})
@@ -93,3 +116,22 @@ def test_python_for_in_a_keras_model(onnx_exporter):
         ExportFailed, match=r"(?s)'NoneType' object cannot be interpreted as an integer.*range\(x\.shape"
     ):
         onnx_exporter(PythonFor, inputs={"x": "float32[rows, 4]"}, **DIMS)
+
+
+@onnx_export(build_size_branch, inputs={"x": "float32[rows, 4]"}, **DIMS)
+@parity()
+def test_autograph_on_a_size(onnx_model):
+    assert onnx_model.operators["If"] == 1
+
+
+@pytest.mark.parametrize(
+    ("branch", "words"),
+    [
+        (SizeBranch, r"'>' not supported between instances of 'NoneType' and 'int'(?s:.*)if x\.shape\[0\] > 4"),
+        (TensorSizeBranch, r"symbolic(?s:.*)if tf\.shape\(x\)\[0\] > 4"),
+    ],
+)
+def test_branch_on_a_size_in_a_keras_model(onnx_exporter, branch, words):
+    """Neither answer is taken silently: an open size is None there, or a tensor."""
+    with pytest.raises(ExportFailed, match=words):
+        onnx_exporter(branch, inputs={"x": "float32[rows, 4]"}, **DIMS)

@@ -68,7 +68,7 @@ def test_cond_in_torchscript(onnx_exporter):
     onnx_exporter(Cond, **ROWS, exporter="torchscript")
 
 
-@onnx_export(lambda: torch.jit.script(PythonIf()), **ROWS, exporter="torchscript")
+@onnx_export(lambda: torch.jit.script(PythonIf()), **ROWS, exporter=["torchscript", "dynamo"])
 @parity()
 def test_scripted_if(onnx_model):
     assert onnx_model.operators["If"] == 1
@@ -108,6 +108,15 @@ def test_scripted_while(onnx_model):
 @parity()
 def test_while_loop(onnx_model):
     assert onnx_model.operators["Loop"] == 1
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=ExportFailed,
+    reason="torch 2.13: TorchScript cannot trace while_loop (a dynamo-optimized function)",
+)
+def test_while_loop_in_torchscript(onnx_exporter):
+    onnx_exporter(WhileLoop, **ROWS, exporter="torchscript")
 
 
 # -- for, over a dynamic length -----------------------------------------------------------------------------------
@@ -156,6 +165,19 @@ def test_scan(onnx_model):
     assert onnx_model.operators["Scan"] == 1
 
 
+@pytest.mark.xfail(
+    strict=True, raises=ExportFailed, reason="torch 2.13: TorchScript cannot trace scan (a dynamo-optimized function)"
+)
+def test_scan_in_torchscript(onnx_exporter):
+    onnx_exporter(Scan, **ROWS, exporter="torchscript")
+
+
+@pytest.mark.xfail(strict=True, raises=ExportFailed, reason="torch 2.13: TS2EPConverter failed for node prim::Loop")
+@pytest.mark.parametrize("loop", [PythonWhile, PythonFor])
+def test_scripted_loops_in_dynamo(onnx_exporter, loop):
+    onnx_exporter(lambda: torch.jit.script(loop()), **ROWS, exporter="dynamo")
+
+
 # -- if, by a size ------------------------------------------------------------------------------------------------
 
 
@@ -187,3 +209,18 @@ def test_cond_on_a_size(onnx_model):
 @parity()
 def test_scripted_branch_on_a_size(onnx_model):
     assert onnx_model.operators["If"] == 1
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=ExportFailed,
+    reason="torch 2.13: TorchScript cannot trace torch.cond (a dynamo-optimized function)",
+)
+def test_cond_on_a_size_in_torchscript(onnx_exporter):
+    onnx_exporter(SizeCond, **ROWS, exporter="torchscript")
+
+
+def test_scripted_branch_on_a_size_in_dynamo(onnx_exporter):
+    """The converter of scripts makes a number of the size; it says so."""
+    with pytest.raises(ExportFailed, match=r"rows \(input 'x', axis 0\) became \d+"):
+        onnx_exporter(lambda: torch.jit.script(SizeBranch()), **ROWS, exporter="dynamo")

@@ -7,6 +7,7 @@ from pytest_onnxprep import ExportFailed, onnx_export, parity
 jax = pytest.importorskip("jax")
 pytest.importorskip("jax2onnx")
 nnx = pytest.importorskip("flax.nnx")
+linen = pytest.importorskip("flax.linen")
 
 import jax.numpy as jnp  # noqa: E402
 
@@ -50,6 +51,66 @@ class Walk(nnx.Module):
 )
 @parity()
 def test_initial_state_of_a_scan(onnx_model):
+    assert {"Loop", "Scan"} & set(onnx_model.operators)
+
+
+SIGNAL = {"inputs": {"signal": "float32[batch, seq, 4]"}, "dims": {"batch": (1, 2), "seq": (1, 4)}}
+
+
+def build_rnn():
+    """Flax's own walk over a signal."""
+    return nnx.RNN(nnx.GRUCell(4, 8, rngs=nnx.Rngs(0)))
+
+
+def build_linen_rnn():
+    layer = linen.RNN(linen.LSTMCell(8))
+    return layer, layer.init(jax.random.key(0), jnp.zeros((1, 3, 4)))
+
+
+def build_gru_walk():
+    """The same as `build_rnn` by `lax.scan`, which any length goes through."""
+    cell = nnx.GRUCell(4, 8, rngs=nnx.Rngs(0))
+
+    def walk(signal):
+        start = jnp.zeros((signal.shape[0], 8))
+        return jnp.swapaxes(jax.lax.scan(cell, start, jnp.swapaxes(signal, 0, 1))[1], 0, 1)
+
+    return jax.jit(walk)
+
+
+def build_linen_walk():
+    """The same as `build_linen_rnn`: the cell's own variables lie under `cell`."""
+    cell, (_, variables) = linen.LSTMCell(8), build_linen_rnn()
+    weights = {"params": variables["params"]["cell"]}
+
+    def walk(signal):
+        start = (jnp.zeros((signal.shape[0], 8)),) * 2
+        steps = jnp.swapaxes(signal, 0, 1)
+        return jnp.swapaxes(jax.lax.scan(lambda *step: cell.apply(weights, *step), start, steps)[1], 0, 1)
+
+    return jax.jit(walk)
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=ExportFailed,
+    reason="jax2onnx 0.17.1 with Flax 0.12.8: nnx.RNN counts its random numbers (TraceContextError: Cannot mutate "
+    "RngCount), linen.RNN asks for shapes that are traced (Shapes must be 1D sequences of concrete values)",
+)
+@pytest.mark.parametrize("build", [build_rnn, build_linen_rnn])
+def test_rnn_of_flax(onnx_exporter, build):
+    onnx_exporter(build, **SIGNAL)
+
+
+@onnx_export(build_rnn, **SIGNAL, options={"rewritten": build_gru_walk})
+@parity()
+def test_rnn_of_nnx_rewritten_as_a_scan(onnx_model):
+    assert {"Loop", "Scan"} & set(onnx_model.operators)
+
+
+@onnx_export(build_linen_rnn, **SIGNAL, options={"rewritten": build_linen_walk})
+@parity()
+def test_rnn_of_linen_rewritten_as_a_scan(onnx_model):
     assert {"Loop", "Scan"} & set(onnx_model.operators)
 
 

@@ -127,6 +127,44 @@ def test_rnn_in_dynamo(onnx_exporter):
     onnx_exporter(build_rnn, **SEQUENCE, exporter="dynamo")
 
 
+def build_bidirectional_rnn():
+    return Recurrent(torch.nn.RNN, bidirectional=True).eval()
+
+
+@pytest.mark.xfail(
+    strict=True, raises=ExportFailed, reason="torch 2.13: torch.export unrolls nn.RNN, which fixes its length"
+)
+def test_bidirectional_rnn_in_dynamo(onnx_exporter):
+    onnx_exporter(build_bidirectional_rnn, **SEQUENCE, exporter="dynamo")
+
+
+@onnx_export(build_bidirectional_rnn, **SEQUENCE, exporter="torchscript")
+@parity()
+def test_bidirectional_rnn(onnx_model):
+    assert onnx_model.operators["RNN"] == 1
+
+
+@onnx_export(build_bidirectional_rnn, inputs={"x": "float32[batch, 5, 4]"}, dims={"batch": (1, 4)}, exporter="dynamo")
+@parity()
+def test_bidirectional_rnn_of_one_length(onnx_model):
+    assert "RNN" not in onnx_model.operators  # five steps, written out
+
+
+def build_projected():
+    return Recurrent(torch.nn.LSTM, proj_size=2).eval()
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=(ExportFailed, ParityError),
+    reason="ONNX's LSTM has no projection: torch 2.13's tracer says so, its dynamo exporter writes one that ONNX "
+    "Runtime refuses (Input initial_c must have shape {1,1,2}. Actual:{1,1,3})",
+)
+@pytest.mark.parametrize("exporter", ["dynamo", "torchscript"])
+def test_projected_lstm(onnx_exporter, exporter):
+    assert_parity(onnx_exporter(build_projected, **SEQUENCE, exporter=exporter))
+
+
 @onnx_export(build_gru, **SEQUENCE, exporter=["dynamo", "torchscript"], opset=18)
 @parity()
 def test_gru_of_two_layers(onnx_model):

@@ -120,6 +120,17 @@ def test_float64(export):
     assert not jax.config.jax_enable_x64
 
 
+def test_float16(export):
+    """Constants that jax2onnx makes itself, the bias of a Gemm among them, are of the model's precision."""
+    half = jnp.asarray(np.arange(12).reshape(3, 4) / 8, "float16")
+    model = export(lambda: jax.jit(lambda x: x @ half + jnp.ones(4, x.dtype)), inputs={"x": "float16[n, 3]"})
+
+    assert model.describe().outputs[0].dtype == "float16"
+    assert {weights.dtype for weights in model.describe().initializers} <= {"float16", "int64"}
+    feeds = {"x": np.linspace(-1, 1, 15, dtype=np.float16).reshape(5, 3)}
+    np.testing.assert_allclose(model.run(feeds)["output"], model.reference(feeds)["output"], atol=4e-3)
+
+
 def test_float32_beside_float64_is_told(export):
     """jax2onnx makes every float a double; the contract says which input is not what was declared."""
     with pytest.raises(ContractViolation, match="input 'y' is float64, declared float32"):

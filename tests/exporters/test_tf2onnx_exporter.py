@@ -172,6 +172,19 @@ def test_exact_gelu_is_translated(export):
         np.testing.assert_allclose(value, expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("exporter", ["tf2onnx", "keras"])
+def test_bfloat16_is_no_float16(export, exporter):
+    """tf2onnx alone writes the other one, which has no numbers above 65504."""
+    net = keras.Sequential(
+        [layers.Input((4,)), layers.Activation(lambda x: tf.cast(tf.cast(x, "bfloat16"), "float32"))]
+    )
+    net.build()
+    model = export(net, exporter)
+    (value,) = model.run({"input_layer": np.full((1, 4), 70_001, np.float32)}).values()
+
+    assert value.tolist() == [[70_144] * 4]
+
+
 @pytest.mark.parametrize("kind", ["tf2onnx", "keras", "saved"])
 def test_grouped_convolutions(export, tmp_path, kind):
     """Keras compiles them with XLA, as functions that tf2onnx does not inline by itself."""

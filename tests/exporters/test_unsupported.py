@@ -113,6 +113,24 @@ def test_tensorflow(export):
     assert "'custom_op_handlers': {'Svd'" in str(caught.value)
 
 
+@pytest.mark.parametrize("exporter", ["tf2onnx", "keras"])
+def test_random_numbers(export, exporter):
+    """What draws them is most often a dropout that should not."""
+    keras = pytest.importorskip("keras")
+    pytest.importorskip("tf2onnx")
+
+    class Trained(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.drop = keras.layers.Dropout(0.5)
+
+        def call(self, x):
+            return self.drop(x, training=True)
+
+    with pytest.raises(ExportFailed, match="StatelessRandomUniformV2 draws random numbers: dropout or noise is active"):
+        export(Trained(), exporter, inputs=X)
+
+
 def test_jax(export):
     """The primitive, the class of the module, the line."""
     jax = pytest.importorskip("jax")

@@ -7,7 +7,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
 
-from pytest_onnxprep.errors import ExportFailed, OnnxPrepError  # noqa: E402
+from pytest_onnxprep.errors import ExportFailed, OnnxPrepError, SourceError  # noqa: E402
 from pytest_onnxprep.exporters import workshop as workshop_module  # noqa: E402
 from pytest_onnxprep.sources.load import load_source  # noqa: E402
 
@@ -29,6 +29,23 @@ def test_same_export_is_remembered(export):
 
     assert second is first
     assert (first.cached, third.cached, third.path) == (False, True, first.path)
+
+
+@pytest.mark.parametrize("exporter", ["torchscript", "dynamo"])
+def test_output_called_like_an_input(export, exporter):
+    """Each exporter would fail with another error, or rename the input; other names are the way out."""
+
+    class Step(torch.nn.Module):
+        def forward(self, x, state):
+            return {"y": x + state[0], "state": (state[0] * 2,)}
+
+    inputs = {"x": "float32[batch, 3]", "state.0": "float32[batch, 3]"}
+
+    with pytest.raises(SourceError, match=r"of the same name \(state\.0\).*outputs=\['y', 'state\.0'\], with"):
+        export(Step().eval(), exporter, inputs=inputs)
+    model = export(Step().eval(), exporter, inputs=inputs, outputs=["y", "next_state"])
+    assert list(export.inputs(model)) == list(inputs)
+    export.agrees(model, batch=5)
 
 
 def _shift(module):

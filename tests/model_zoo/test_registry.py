@@ -19,7 +19,7 @@ from pytest_onnxprep.sources.load import load_source
 ROOT = Path(__file__).parents[2]
 FRAMEWORKS = {"torch", "keras", "tensorflow", "tflite", "tfjs", "jax", "transformers"}
 #: Given as files, which are written once per process.
-FILES = {name for name in MODELS if MODELS[name].build.__module__ == "model_zoo.model_files"}
+FILES = {name for name in MODELS if MODELS[name].build.__module__ in ("model_zoo.model_files", "model_zoo.keras_files")}
 CHECKS = {"onnx_export", "parity", "latency_budget", "size_budget"}
 SUITES = sorted({path for name in MODELS for path in suites_of(name)})
 #: Building one takes a second and more, and its parts are those of others.

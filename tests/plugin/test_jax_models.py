@@ -65,6 +65,29 @@ def test_x(onnx_model):
     assert outcome.counts() == {"pass": 2}
 
 
+def test_a_random_file_of_a_function_that_repeats_itself(story: Any) -> None:
+    """A fixed key drops the same elements at every call, and others in float64: the file is run twice all the same."""
+    pytest.importorskip("equinox")
+    outcome = story(
+        JAX
+        + """
+import equinox as eqx
+
+def build_dropout():
+    dropout, key = eqx.nn.Dropout(0.5), jax.random.key(0)
+    return jax.vmap(lambda x: dropout(x * 2, key=key))
+
+@onnx_export(build_dropout, inputs={"x": "float32[n, 4]"})
+@parity()
+def test_x(onnx_model):
+    pass
+"""
+    )
+
+    assert outcome.verdict("parity") == "fail"
+    assert "two runs of the file on one input differ" in outcome.text
+
+
 def test_jax2onnx_is_missing(story: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A broken environment is no failure of the model, and the extra is named."""
     import sys

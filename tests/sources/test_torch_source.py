@@ -179,6 +179,9 @@ def test_mode_is_hinted_at():
 
     assert "dropout is active: '1' (Dropout)" in TorchSource(net).mode_hint()
     assert "uses batch statistics" in TorchSource(nn.BatchNorm1d(3)).mode_hint()
+    for norm in (nn.utils.spectral_norm, nn.utils.parametrizations.spectral_norm):
+        assert "spectral norm at every call" in TorchSource(norm(nn.Linear(3, 3))).mode_hint()
+        assert TorchSource(norm(nn.Linear(3, 3)).eval()).mode_hint() == ""
     assert TorchSource(net.eval()).mode_hint() == ""
 
 
