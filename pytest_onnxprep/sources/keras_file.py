@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import json
 import os
 import tempfile
 import zipfile
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_onnxprep.errors import SourceError
+from pytest_onnxprep.sources import keras2_config
 from pytest_onnxprep.sources.load import one_line
 from pytest_onnxprep.sources.trial import failure_of
 
@@ -26,8 +29,6 @@ def read(path: Path) -> Any:
     Raises:
         SourceError: the file is damaged, holds weights only, or would run code or follow links when it is read.
     """
-    import keras
-
     weights_only = path.name.endswith(".weights.h5")
     if path.suffix.lower() == ".keras":
         _check_archive(path)
@@ -36,9 +37,44 @@ def read(path: Path) -> Any:
     if weights_only:
         raise SourceError(_needs_model(path))
     try:
-        return keras.models.load_model(path, compile=False, custom_objects=_of_applications())
+        return load(path)
     except Exception as error:
         raise SourceError(_told(path, error)) from error
+
+
+def load(path: Path) -> Any:
+    """Let Keras read a file, in its own words where Keras 2 wrote it."""
+    import keras
+
+    config = _config_of_keras_2(path)
+    if config is None:
+        return keras.models.load_model(path, compile=False, custom_objects=_of_applications())
+    import h5py  # type: ignore[import-untyped]
+    from keras.src.legacy.saving.legacy_h5_format import load_model_from_hdf5
+
+    objects = {**_of_applications(), keras2_config.HARD_SIGMOID: keras2_config.hard_sigmoid}
+    with h5py.File(io.BytesIO(path.read_bytes()), "r+") as copied:  # the file itself stays as it is
+        copied.attrs["model_config"] = json.dumps(keras2_config.modernised(config))
+        with keras.saving.custom_object_scope(objects):
+            return load_model_from_hdf5(copied, compile=False, safe_mode=True)
+
+
+def _config_of_keras_2(path: Path) -> dict[str, Any] | None:
+    """What Keras 2 wrote of the model; None for files of Keras 3, and for what is no such file."""
+    import h5py
+
+    if path.suffix.lower() == ".keras":
+        return None
+    with contextlib.suppress(OSError, ValueError, RecursionError), h5py.File(path, "r") as file:
+        version, config = (_text(file.attrs.get(name)) for name in ("keras_version", "model_config"))
+        if config and version.partition(".")[0] in ("2", ""):
+            found = json.loads(config)
+            return found if isinstance(found, dict) else None
+    return None
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value or "")
 
 
 def _of_applications() -> dict[str, Any]:
@@ -128,7 +164,7 @@ def _check_hdf5(path: Path, shown: Path) -> None:
 
 def walk_hdf5(file: str, limit: int) -> None:
     """Read every group, link and dataset of a file; for a child process."""
-    import h5py  # type: ignore[import-untyped]
+    import h5py
 
     total = 0
 
