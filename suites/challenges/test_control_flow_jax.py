@@ -38,6 +38,13 @@ def build_fori_loop():
     )
 
 
+def build_fori_loop_of_three():
+    """A number of turns; what it reads is carried, not closed over."""
+    return jax.jit(
+        lambda x: jax.lax.fori_loop(0, 3, lambda _, loop: (jnp.tanh(loop[0] + loop[1][0]), loop[1]), (x[0], x))[0]
+    )
+
+
 def build_fori_as_while():
     """The same loop, its length in the condition."""
 
@@ -110,6 +117,12 @@ def test_scan(onnx_model):
 )
 def test_fori_loop_over_a_dynamic_length(onnx_exporter):
     onnx_exporter(build_fori_loop, **ROWS)
+
+
+@onnx_export(build_fori_loop_of_three, **ROWS)
+@parity()
+def test_fori_loop_of_a_number(onnx_model):
+    assert onnx_model.operators["Loop"] == 1
 
 
 @onnx_export(build_fori_loop, **ROWS, options={"rewritten": build_fori_as_while})

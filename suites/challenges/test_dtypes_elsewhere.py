@@ -51,7 +51,7 @@ def test_floats(onnx_exporter, layer, dtype):
     model = onnx_exporter(layer(dtype), **rows(dtype))
     assert {tensor.dtype for tensor in model.describe().outputs} == {dtype}
     assert {weights.dtype for weights in model.describe().initializers} <= {dtype, "int64"}
-    assert assert_parity(model).verdict.value == "pass"
+    assert assert_parity(model, max_examples=20).verdict.value == "pass"
 
 
 @pytest.mark.xfail(
@@ -107,7 +107,7 @@ def test_integers_wrap_around(onnx_exporter, integers, dtype):
         "most": dtype,
         "real": "float32",
     }
-    assert assert_parity(model).verdict.value == "pass"
+    assert assert_parity(model, max_examples=20).verdict.value == "pass"
 
 
 @pytest.mark.parametrize("integers", [tf_integers, jax_integers])
@@ -136,7 +136,7 @@ def test_bool(onnx_exporter, build):
         "any": "bool",
         "chosen": "float32",
     }
-    assert assert_parity(model).verdict.value == "pass"
+    assert assert_parity(model, max_examples=20).verdict.value == "pass"
 
 
 # -- odd shapes ---------------------------------------------------------------------------------------------------
@@ -155,7 +155,7 @@ EMPTY = {"inputs": {"x": "float32[batch, 8]"}, "dims": {"batch": (0, 4)}}
 def test_empty_batch(onnx_exporter, build):
     model = onnx_exporter(build, **EMPTY)
     assert model.run({"x": np.zeros((0, 8), "float32")})["y"].shape == (0, 4)
-    assert assert_parity(model).verdict.value == "pass"
+    assert assert_parity(model, max_examples=20).verdict.value == "pass"
 
 
 @pytest.mark.parametrize(
@@ -170,10 +170,10 @@ def test_mean_of_an_empty_batch(onnx_exporter, build, request):
     """Of nothing there is no mean. tf2onnx leaves it to ReduceMean, jax2onnx divides by the size as JAX does."""
     model = onnx_exporter(build, **EMPTY)
     if "jax" in request.node.name:
-        assert assert_parity(model).verdict.value == "pass"
+        assert assert_parity(model, max_examples=20).verdict.value == "pass"
         return
     with pytest.raises(ParityError, match="is 0 where the framework has NaN, at batch=0"):
-        assert_parity(model)
+        assert_parity(model, max_examples=20)
 
 
 SCALED = {"inputs": {"x": "float32[batch, 8]", "y": "float32[]"}, "dims": {"batch": (1, 4)}}
@@ -198,7 +198,7 @@ def test_scalars(onnx_exporter, build):
         "twice": 0,
         "sum": 0,
     }
-    assert assert_parity(model).verdict.value == "pass"
+    assert assert_parity(model, max_examples=20).verdict.value == "pass"
 
 
 def test_jax_scalar_made_a_number(onnx_exporter):
@@ -222,15 +222,15 @@ def test_jax_scalar_made_a_number(onnx_exporter):
 def test_no_input(onnx_exporter, build):
     model = onnx_exporter(build, inputs={})
     assert list(model.run({})) == ["table"]
-    assert assert_parity(model).verdict.value == "pass"
+    assert assert_parity(model, max_examples=20).verdict.value == "pass"
 
 
 def levels(x):
-    return {f"level{index:02}": x[:, : index + 1] * index for index in range(40)}
+    return {f"level{index:02}": x[:, : index + 1] * index for index in range(16)}
 
 
-@pytest.mark.parametrize("build", [of_tf(levels, ("float32", [None, 40])), of_jax(levels)], ids=["tf", "jax"])
+@pytest.mark.parametrize("build", [of_tf(levels, ("float32", [None, 16])), of_jax(levels)], ids=["tf", "jax"])
 def test_many_outputs(onnx_exporter, build):
-    model = onnx_exporter(build, inputs={"x": "float32[batch, 40]"}, dims={"batch": (1, 4)})
-    assert model.output_names == [f"level{index:02}" for index in range(40)]
-    assert assert_parity(model).verdict.value == "pass"
+    model = onnx_exporter(build, inputs={"x": "float32[batch, 16]"}, dims={"batch": (1, 4)})
+    assert model.output_names == [f"level{index:02}" for index in range(16)]
+    assert assert_parity(model, max_examples=20).verdict.value == "pass"

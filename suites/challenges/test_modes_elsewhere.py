@@ -67,7 +67,7 @@ def test_keras_mode_written_into_a_functional_model(onnx_exporter, layer):
     """Called in inference mode it is in inference mode, whatever was written into it, and so is the file."""
     model = onnx_exporter(lambda: functional(layer()), **X, exporter="tf2onnx")
     assert not {"ReduceMean", "RandomUniform"} & set(model.operators)
-    assert assert_parity(model).verdict.value == "pass"
+    assert assert_parity(model, max_examples=20).verdict.value == "pass"
 
 
 def test_keras_export_forgets_the_mode(onnx_exporter):
@@ -112,7 +112,7 @@ def test_nnx_train_mode(onnx_exporter, build, words):
         assert_parity(onnx_exporter(build, **X))
 
     model = onnx_exporter(lambda: evaluated(build), **X)
-    assert assert_parity(model).verdict.value == "pass"
+    assert assert_parity(model, max_examples=20).verdict.value == "pass"
 
 
 class Stack(eqx.Module):

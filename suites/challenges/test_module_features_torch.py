@@ -214,6 +214,31 @@ def test_spectral_norm_in_train_mode(onnx_exporter):
         onnx_exporter(lambda: build(SpectrallyNormed).train(), **X, exporter="torchscript")
 
 
+def build_orthogonal():
+    torch.manual_seed(0)
+    return torch.nn.utils.parametrizations.orthogonal(torch.nn.Linear(4, 4)).eval()
+
+
+def build_orthogonal_worked_out():
+    net = build_orthogonal()
+    torch.nn.utils.parametrize.remove_parametrizations(net, "weight")  # which keeps the weight as it is now
+    return net
+
+
+@pytest.mark.xfail(
+    strict=True, raises=ExportFailed, reason="torch 2.13: neither exporter has a translation of linalg_matrix_exp"
+)
+@pytest.mark.parametrize("exporter", ["dynamo", "torchscript"])
+def test_orthogonal_weights(onnx_exporter, exporter):
+    onnx_exporter(build_orthogonal, **X, exporter=exporter)
+
+
+@onnx_export(build_orthogonal, **X, **BOTH, options={"rewritten": build_orthogonal_worked_out})
+@parity()
+def test_orthogonal_weights_worked_out(onnx_model):
+    assert onnx_model.operators["Gemm"] == 1
+
+
 class Tied(torch.nn.Module):
     """A language model's: the table that words are looked up in gives their scores, too."""
 

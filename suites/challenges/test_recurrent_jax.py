@@ -103,13 +103,13 @@ def test_rnn_of_flax(onnx_exporter, build):
 
 
 @onnx_export(build_rnn, **SIGNAL, options={"rewritten": build_gru_walk})
-@parity()
+@parity(max_examples=10)
 def test_rnn_of_nnx_rewritten_as_a_scan(onnx_model):
     assert {"Loop", "Scan"} & set(onnx_model.operators)
 
 
 @onnx_export(build_linen_rnn, **SIGNAL, options={"rewritten": build_linen_walk})
-@parity()
+@parity(max_examples=10)
 def test_rnn_of_linen_rewritten_as_a_scan(onnx_model):
     assert {"Loop", "Scan"} & set(onnx_model.operators)
 

@@ -5,7 +5,7 @@ from pytest_onnxprep import latency_budget, onnx_export, parity, size_budget
 
 
 @onnx_export(build_pretrained_folder, dims={"batch": (1, 4), "seq": (1, 32)}, opset=17)
-@parity()
+@parity(max_examples=15)
 @latency_budget(p95_ms=10, at={"batch": 1, "seq": 32})
 @size_budget(mb=2.1)
 def test_folder(onnx_model):
@@ -18,7 +18,7 @@ def test_folder(onnx_model):
 
 
 @onnx_export(build_config_file, dims={"batch": (1, 6)}, opset=17)
-@parity()
+@parity(max_examples=15)
 @latency_budget(p95_ms=5, at={"batch": 1})
 @size_budget(mb=0.65)
 def test_config(onnx_model):
