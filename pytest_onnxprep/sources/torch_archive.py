@@ -6,15 +6,11 @@ list of a zip archive's entries, the header of a safetensors file, and the opera
 
 from __future__ import annotations
 
-import ast
 import json
 import pickletools
-import re
 import struct
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from pytest_onnxprep.errors import SourceError
 
@@ -23,20 +19,6 @@ SCRIPT, PROGRAM, PICKLE, SAFETENSORS = "script", "program", "pickle", "safetenso
 #: Decompressed bytes of the entries that are read whole: descriptions, never weights.
 _LARGEST_TEXT = 256 << 20
 _LARGEST_HEADER = 100_000_000
-#: Functions that the text of a size may call: torch hands it to SymPy, which hands it to ``eval``.
-_EXPRESSIONS = frozenset(
-    re.findall(
-        r"\w+",
-        """
-    Symbol Integer Rational Float Add Mul Pow Mod Max Min Abs And Or Not Eq Equality Ne Unequality Lt
-    Le Gt Ge StrictLessThan LessThan StrictGreaterThan GreaterThan Piecewise ExprCondPair Tuple
-    PythonMod FloorDiv ModularIndexing Where CleanDiv CeilDiv CeilToInt FloorToInt IntTrueDiv
-    FloatTrueDiv TruncToInt RoundToInt RoundDecimal ToFloat Identity FloatPow PowByNatural LShift
-    RShift IsNonOverlappingAndDenseIndicator TruncToFloat OpaqueUnaryFn_sqrt NegativeOne One Zero
-    int_oo oo true false True False
-    """,
-    )
-)
 
 
 def kind_of(path: Path) -> str:
@@ -88,66 +70,6 @@ def entries(path: Path) -> list[str]:
             return archive.namelist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise SourceError(f"source {str(path)!r} is damaged: {error}; copy or save it again") from None
-
-
-def check_program(path: Path) -> None:
-    """Refuse a ``.pt2`` file whose description of sizes is more than arithmetic.
-
-    Raises:
-        SourceError: it is, or the archive is damaged.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            described = [info for info in archive.infolist() if info.filename.endswith(".json")]
-            if sum(info.file_size for info in described) > _LARGEST_TEXT:
-                raise SourceError(f"source {str(path)!r} is refused: its description is larger than 256 MB")
-            for info in described:
-                for text in _expressions(json.loads(archive.read(info))):
-                    if not is_arithmetic(text):
-                        raise SourceError(
-                            f"source {str(path)!r} is refused: what should be the size of a tensor is code "
-                            f"({text[:80]!r}); nothing of it was run"
-                        )
-    except (zipfile.BadZipFile, OSError, ValueError, RecursionError, NotImplementedError) as error:
-        raise SourceError(f"source {str(path)!r} is damaged: {error}; save it again with torch.export.save") from None
-
-
-def _expressions(value: Any) -> Iterator[str]:
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            if key == "expr_str" and isinstance(inner, str):
-                yield inner
-            else:
-                yield from _expressions(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _expressions(inner)
-
-
-def is_arithmetic(text: str) -> bool:
-    """Whether an expression is nothing but numbers, symbols and SymPy's own arithmetic."""
-    try:
-        tree = ast.parse(text, mode="eval")
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call):
-            if not isinstance(node.func, ast.Name) or node.func.id not in _EXPRESSIONS:
-                return False
-        elif isinstance(node, ast.Name):
-            if node.id not in _EXPRESSIONS and not _is_symbol(node.id):
-                return False
-        elif isinstance(node, ast.Constant):
-            if isinstance(node.value, str) and not node.value.isidentifier():
-                return False
-        elif isinstance(node, ast.Attribute | ast.Subscript | ast.Lambda | ast.comprehension | ast.JoinedStr):
-            return False
-    return True
-
-
-def _is_symbol(name: str) -> bool:
-    """``s0``, ``u3``: what torch calls a size."""
-    return name[:1] in ("s", "u", "z", "f") and name[1:].isdigit()
 
 
 def safetensors_names(path: Path) -> list[str]:

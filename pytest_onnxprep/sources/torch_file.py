@@ -15,6 +15,7 @@ from pytest_onnxprep.sources import torch_archive
 from pytest_onnxprep.sources.load import one_line
 from pytest_onnxprep.sources.torch_module import TorchSource
 from pytest_onnxprep.sources.torch_program import ProgramSource, is_program
+from pytest_onnxprep.sources.torch_program_check import check_program, unfit_keys
 from pytest_onnxprep.sources.trial import failure_of
 
 #: Keys under which training scripts keep a model's weights.
@@ -70,7 +71,7 @@ def try_script(file: str) -> None:
 def _load_program(path: Path) -> ProgramSource:
     import torch
 
-    torch_archive.check_program(path)
+    check_program(path)
     with warnings.catch_warnings(), _nothing_unpickled():
         warnings.simplefilter("ignore")
         try:
@@ -96,9 +97,12 @@ def _nothing_unpickled() -> Iterator[None]:
 
     def tensors_only(file: Any, *positional: Any, **given: Any) -> Any:
         try:
-            return load(file, *positional, **{**given, "weights_only": True})
+            read = load(file, *positional, **{**given, "weights_only": True})
         except pickle.UnpicklingError as error:
             raise _WouldRun(_named(str(error))) from None
+        if unfit_keys(read):
+            raise _WouldRun("keys that torch would put into code")
+        return read
 
     def refuse(*_: Any, **__: Any) -> Any:
         raise _WouldRun("a pickled constant")

@@ -1,0 +1,103 @@
+"""The entries of a zip archive of PyTorch's, read by the reader that torch itself uses.
+
+Archives can be written so that two readers find different contents in them; what is checked has to be what is loaded.
+"""
+
+from __future__ import annotations
+
+import functools
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pytest_onnxprep.errors import SourceError
+from pytest_onnxprep.sources.load import one_line
+
+#: Decompressed bytes beyond the file's own size times eight: torch stores without compression.
+_UNPACKED = 64 << 20
+_MOST_ENTRIES = 500_000
+
+_verdicts: dict[tuple[Any, ...], SourceError | None] = {}
+
+
+def once_per_file(check: Callable[[Path], None]) -> Callable[[Path], None]:
+    """A check whose verdict is kept, as every test of a file asks for it, until the file changes."""
+
+    @functools.wraps(check)
+    def kept(path: Path) -> None:
+        status = path.stat()
+        key = (check.__qualname__, str(path), status.st_size, status.st_mtime_ns, status.st_ino)
+        if key not in _verdicts:
+            try:
+                check(path)
+                _verdicts[key] = None
+            except SourceError as error:
+                _verdicts[key] = error.with_traceback(None)
+        refused = _verdicts[key]
+        if refused is not None:
+            raise type(refused)(*refused.args)
+
+    return kept
+
+
+class Reader:
+    """An archive.
+
+    Args:
+        path: the file.
+        again: the function that would write it anew, for messages.
+
+    Raises:
+        SourceError: it is damaged, or unpacks to far more than its size.
+    """
+
+    def __init__(self, path: Path, again: str) -> None:
+        import torch
+
+        self.path = path
+        self.again = again
+        size = path.stat().st_size
+        try:
+            with zipfile.ZipFile(path) as archive:
+                listed = archive.infolist()
+            self.bytes = sum(info.file_size for info in listed)
+            if self.bytes > 8 * size + _UNPACKED or len(listed) > _MOST_ENTRIES:
+                raise SourceError(
+                    f"source {str(path)!r} is refused: {size} bytes unpack to {self.bytes}, far more than torch writes"
+                )
+            whole = [info.filename for info in listed]
+            old = "serialized_exported_program.json" in whole  # torch reads these with zipfile as well
+            self._read: Any = zipfile.ZipFile(path).read if old else torch._C.PyTorchFileReader(str(path)).get_record
+            self.names: list[str] = whole if old else torch._C.PyTorchFileReader(str(path)).get_all_records()
+        except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, NotImplementedError) as error:
+            raise self.damaged(_in_short(error)) from None
+        known = {name.lower() for name in self.names}  # torch looks them up without regard to case
+        outside = [] if old else [name for name in whole if name.partition("/")[2].lower() not in known]
+        if len(known) < len(self.names) or outside:
+            raise SourceError(f"source {str(path)!r} is refused: it holds entries of the same name, or outside its folder")
+
+    def text(self, name: str, limit: int) -> bytes:
+        """The bytes of an entry.
+
+        Raises:
+            SourceError: it is damaged, or larger than that.
+        """
+        try:
+            data: bytes = self._read(name)
+        except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, KeyError, NotImplementedError) as error:
+            raise self.damaged(f"{name}: {_in_short(error)}") from None
+        if len(data) > limit:
+            raise SourceError(
+                f"source {str(self.path)!r} is refused: {name!r} is {len(data) >> 20} MB long, far more than one needs"
+            )
+        return data
+
+    def damaged(self, why: str) -> SourceError:
+        """The error that says so."""
+        return SourceError(f"source {str(self.path)!r} is damaged: {why}; copy it, or save it with {self.again}, again")
+
+
+def _in_short(error: Exception) -> str:
+    """Of torch's own message what is of use."""
+    return one_line(error, 200).partition(", please report")[0]
