@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import pickle
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 from pytest_onnxprep.errors import SourceError
-from pytest_onnxprep.sources import torch_archive
+from pytest_onnxprep.sources import torch_archive, torch_failure, torch_program_trial, torch_trial
+from pytest_onnxprep.sources.base import Feeds
 from pytest_onnxprep.sources.load import one_line
 from pytest_onnxprep.sources.torch_module import TorchSource
 from pytest_onnxprep.sources.torch_program import ProgramSource, is_program
 from pytest_onnxprep.sources.torch_program_check import check_program, unfit_keys
-from pytest_onnxprep.sources.trial import failure_of
+from pytest_onnxprep.sources.torch_script_check import check_script
+from pytest_onnxprep.sources.trial import failure_of_run
+from pytest_onnxprep.spec.signature import Signature
 
+#: Limits of the one run on the example inputs, beyond three times the file's size.
+RUN_SECONDS = 60.0
+RUN_MEMORY = 4 << 30
 #: Keys under which training scripts keep a model's weights.
 _USUAL = ("state_dict", "model_state_dict", "model", "net", "ema", "weights", "params", "generator")
 #: Kinds of objects a pickle of nothing but weights names.
@@ -44,44 +51,90 @@ def load(value: Any) -> TorchSource:
 
 
 def _load_script(path: Path) -> TorchSource:
-    import torch
-
-    failed = failure_of(try_script, str(path))
+    check_script(path)
+    failed = torch_failure.of(torch_trial.try_script, path)
     if failed:
-        raise SourceError(f"source {str(path)!r} cannot be read by torch.jit.load: {one_line(ValueError(failed))}")
+        raise SourceError(f"source {str(path)!r} {failed}")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that torch.jit is deprecated is between the user and torch
-        read: Any = torch.jit.load
-        module = read(str(path), map_location="cpu")
-        with contextlib.suppress(Exception):  # a frozen module has no mode
-            module.eval()
-    source = TorchSource(module)
+        warnings.simplefilter("ignore")
+        source = ScriptFile(torch_trial.read_script(str(path)))
+    source.path = path
     source.label = f"{path.name} (TorchScript)"
     return source
 
 
-def try_script(file: str) -> None:
-    """Read a file, for a child process."""
-    import torch
-
-    read: Any = torch.jit.load
-    read(file, map_location="cpu")
-
-
 def _load_program(path: Path) -> ProgramSource:
+    check_program(path)
+    failed = torch_failure.of(torch_program_trial.try_program, path)
+    if failed:
+        raise SourceError(f"source {str(path)!r} {failed}")
+    source = ProgramFile(read_program(path), f"{path.name} (torch.export)")
+    source.path = path
+    return source
+
+
+class ScriptFile(TorchSource):
+    """A TorchScript file; made elsewhere, it is tried out before it runs here."""
+
+    path: Path
+
+    def try_out(self, feeds: Feeds, signature: Signature) -> str:  # noqa: ARG002
+        """See `Source.try_out`."""
+        return _failure_of_run(torch_trial.run_script, self.path, feeds)
+
+
+class ProgramFile(ProgramSource):
+    """A ``.pt2`` file, likewise."""
+
+    path: Path
+
+    def try_out(self, feeds: Feeds, signature: Signature) -> str:  # noqa: ARG002
+        """See `Source.try_out`."""
+        return _failure_of_run(torch_program_trial.run_program, self.path, feeds)
+
+
+def _failure_of_run(work: Callable[..., None], path: Path, feeds: Feeds) -> str:
+    return failure_of_run(work, str(path), feeds, seconds=RUN_SECONDS, memory=RUN_MEMORY + 3 * path.stat().st_size)
+
+
+def read_program(path: Path) -> Any:
+    """The program of a file that `check_program` let pass.
+
+    Raises:
+        SourceError: it would unpickle more than tensors, or torch does not read it.
+    """
     import torch
 
-    check_program(path)
-    with warnings.catch_warnings(), _nothing_unpickled():
-        warnings.simplefilter("ignore")
-        try:
-            program = torch.export.load(str(path))
-        except _WouldRun as error:
-            raise SourceError(
-                f"source {str(path)!r} is refused: it holds Python objects that run code when they are read ({error}); "
-                "save it without constants of your own classes"
-            ) from None
-    return ProgramSource(program, f"{path.name} (torch.export)")
+    log = logging.getLogger("torch.export")
+    heard = _Heard()
+    log.addFilter(heard)
+    try:
+        with warnings.catch_warnings(), _nothing_unpickled():
+            warnings.simplefilter("ignore")
+            return torch.export.load(str(path))
+    except _WouldRun as error:
+        raise SourceError(
+            f"source {str(path)!r} is refused: it holds Python objects that run code when they are read ({error}); "
+            "save it without constants of your own classes"
+        ) from None
+    except Exception as error:
+        text = f"{type(error).__name__}: {error}" if heard.error is None else str(heard.error)
+        raise SourceError(f"source {str(path)!r} {torch_failure.said(text, 'try_program')}") from error
+    finally:
+        log.removeFilter(heard)
+
+
+class _Heard(logging.Filter):
+    """torch logs the error that counts, with a traceback, and raises another."""
+
+    error: BaseException | None = None
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Keep the error, and the log clean of it."""
+        if record.exc_info and record.exc_info[1] is not None:
+            self.error = record.exc_info[1]
+            return False
+        return True
 
 
 class _WouldRun(pickle.UnpicklingError):

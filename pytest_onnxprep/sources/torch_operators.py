@@ -1,4 +1,4 @@
-"""Which functions a program in a file may call: those that compute, of torch's own, and operators the user registered."""
+"""Which functions a program in a file may call: torch's own that compute, and operators that the user registered."""
 
 from __future__ import annotations
 
@@ -6,25 +6,34 @@ import re
 
 #: torch's own namespaces with operators that compute.
 _COMPUTE = frozenset(
-    "aten prims quantized quantized_decomposed _quantized quantization mkldnn mkldnn_prepacked onednn mkl sparse".split()
+    (
+        *("aten", "prims", "quantized", "quantized_decomposed", "_quantized", "quantization"),
+        *("mkldnn", "mkldnn_prepacked", "onednn", "mkl", "sparse"),
+    )
 )
-#: torch's own namespaces that act on processes, memory, files or debuggers. Other names are those of the user's operators.
-_ACT = frozenset(
-    """
-    prim onnx c10d _c10d_functional _c10d_functional_autograd _dtensor symm_mem fsdp rpc dist_autograd static_runtime _test
-    inductor inductor_prims profiler debugprims debug_mode_ops rngprims _native export streams mtia bucketing _inductor_test
-    _caffe2 caffe2 xla
-    """.split()
+#: torch's own namespaces that act on processes, memory, files or debuggers; any other is the user's.
+ACT = frozenset(
+    re.findall(
+        r"\w+",
+        """
+    prim onnx c10d _c10d_functional _c10d_functional_autograd _dtensor symm_mem fsdp rpc dist_autograd
+    static_runtime _test inductor inductor_prims profiler debugprims debug_mode_ops rngprims _native export streams
+    mtia bucketing _inductor_test _caffe2 caffe2 xla
+    """,
+    )
 )
 #: Operators of aten that touch files or print.
-_OUTSIDE = frozenset("from_file save load _print".split())
+_OUTSIDE = frozenset(("from_file", "save", "load", "_print"))
 #: Operators that take graphs; others of theirs call Python functions or compiled code.
 _HIGHER = frozenset(
-    """
+    re.findall(
+        r"\w+",
+        """
     _export_tracepoint associative_scan auto_functionalized auto_functionalized_v2 autograd_function_apply cond
     flex_attention hints_wrapper invoke_subgraph map map_impl out_dtype scan strict_mode tag_activation_checkpoint
     while_loop with_effects wrap wrap_activation_checkpoint wrap_with_autocast wrap_with_set_grad_enabled
-    """.split()
+    """,
+    )
 )
 _OPERATOR = re.compile(r"torch\.ops\.([A-Za-z]\w*|_[A-Za-z]\w*)\.(\w+)(?:\.([A-Za-z]\w*))?")
 #: What torch calls on sizes, and what it makes of torch.vmap and torch.func.jvp.
@@ -34,7 +43,8 @@ _PLAIN = re.compile(
     | math\.(trunc|floor|ceil|sqrt)
     | torch\.(sym_(not|int|float|ite|max|min|sqrt|sum)|_sym_sqrt)
     | torch\._functorch\.predispatch\.(lazy_load_decompositions | _add_batch_dim | _remove_batch_dim
-        | _(vmap|jvp)_(in|de)crement_nesting | _(enter|exit)_dual_level | _(un)?make_dual | _unpack_dual | _unwrap_for_grad)
+        | _(vmap|jvp)_(in|de)crement_nesting | _(enter|exit)_dual_level | _make_dual | _unpack_dual
+        | _unwrap_for_grad)
     """,
     re.VERBOSE,
 )
@@ -50,9 +60,9 @@ def allowed(target: str) -> str:
     namespace, name, overload = found.groups()
     if namespace == "higher_order":
         return "" if name in _HIGHER and not overload else "which may call more than a graph"
-    if not overload or name.startswith("__") and not name.endswith("__"):
+    if not overload or (name.startswith("__") and not name.endswith("__")):
         return "which is no operator that torch.export.save writes"
-    if namespace in _ACT or (namespace == "aten" and name in _OUTSIDE):
+    if namespace in ACT or (namespace == "aten" and name in _OUTSIDE):
         return "which acts on more than tensors"
     return "" if namespace in _COMPUTE or _is_operator(namespace, name, overload) else "which is not registered here"
 

@@ -1,20 +1,20 @@
 """What a ``.pt2`` file may hold. torch makes Python code of much that stands in one, and runs it.
 
-``torch.export.load`` hands the texts of sizes to ``eval`` and those of guards to ``exec``; it writes names into the code
-of a module, imports what the structure of inputs names, looks functions up by their path, and loads compiled libraries.
-So everything in a file is held to what torch.export.save writes.
+``torch.export.load`` hands the texts of sizes to ``eval`` and those of guards to ``exec``; it writes names into the
+code of a module, imports what the structure of inputs names, looks functions up by their path, and loads compiled
+libraries. So everything in a file is held to what torch.export.save writes.
 """
 
 from __future__ import annotations
 
-import ast
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pytest_onnxprep.errors import SourceError
+from pytest_onnxprep.sources.torch_expressions import PLAIN, is_arithmetic, is_guard
 from pytest_onnxprep.sources.torch_operators import allowed
 from pytest_onnxprep.sources.torch_reader import Reader, once_per_file
 
@@ -37,39 +37,14 @@ _ENTRIES = re.compile(
     re.VERBOSE,
 )
 #: The entries of a file that torch wrote before 2.8.
-_OLD = re.compile(r"version|serialized_(exported_program|state_dict|constants|example_inputs)\.(json|pt)|extra_files/.+")
+_OLD = re.compile(
+    r"version|serialized_(exported_program|state_dict|constants|example_inputs)\.(json|pt)|extra_files/.+"
+)
 _DESCRIPTIONS = re.compile(r"models/.+|data/(weights|constants)/.+_config\.json|serialized_exported_program\.json")
 _CODE = re.compile(r"data/aotinductor/.*")
 _OBJECTS = re.compile(r"data/constants/(custom|opaque)_obj_.*")
-#: Functions that the text of a size may call: torch hands it to SymPy, which hands it to ``eval``.
-_EXPRESSIONS = frozenset(
-    re.findall(
-        r"\w+",
-        """
-    Symbol Integer Rational Float Add Mul Pow Mod Max Min Abs And Or Not Eq Equality Ne Unequality Lt
-    Le Gt Ge StrictLessThan LessThan StrictGreaterThan GreaterThan Piecewise ExprCondPair Tuple
-    PythonMod FloorDiv ModularIndexing Where CleanDiv CeilDiv CeilToInt FloorToInt IntTrueDiv
-    FloatTrueDiv TruncToInt RoundToInt RoundDecimal ToFloat Identity FloatPow PowByNatural LShift
-    RShift IsNonOverlappingAndDenseIndicator TruncToFloat OpaqueUnaryFn_sqrt NegativeOne One Zero
-    int_oo oo true false True False
-    """,
-    )
-)
-#: What a guard may call besides, by name, of a module, and of an input.
-_FUNCTIONS = frozenset("max min abs round bool int float cast_symbool_to_symint_guardless".split()) | _EXPRESSIONS
-_MATHS = re.compile(r"a?(sin|cos|tan)h?|floor|ceil|trunc|sqrt|pow|log2?|exp|inf|nan|isnan|isinf|pi|e")
-_SYMBOLIC = re.compile(r"_?sym_[a-z0-9_]+")
-_METHODS = frozenset("size stride storage_offset dim numel item".split())
-_OWN = frozenset(("_parameters", "_buffers", "_modules"))
-_GUARD = (
-    *(ast.Expression, ast.BoolOp, ast.UnaryOp, ast.BinOp, ast.Compare, ast.IfExp, ast.Constant, ast.Tuple),
-    *(ast.Call, ast.Attribute, ast.Subscript, ast.Name, ast.expr_context, ast.boolop, ast.operator, ast.unaryop),
-    ast.cmpop,
-)
 #: Containers in the structure of inputs and outputs that name nothing which is imported.
 _DEFAULTS = frozenset(("builtins", "collections"))
-#: A text that cannot end the quotes it is put into.
-_PLAIN = re.compile(r"[^\x00-\x1f\x7f\"'\\]{0,1000}")
 _TABLES = frozenset(("tensor_values", "sym_int_values", "sym_float_values", "sym_bool_values", "custom_obj_values"))
 _NAMES = frozenset(("name", "as_name", "user_input_name"))
 _PATHS = frozenset(("parameter_name", "buffer_name", "tensor_constant_name", "custom_obj_name", "fqn", "class_fqn"))
@@ -118,7 +93,7 @@ def _check_entries(reader: Reader) -> None:
             )
         if not (_OLD if old else _ENTRIES).fullmatch(name):
             raise SourceError(
-                f"source {str(reader.path)!r} is refused: it holds {name[:80]!r}, which torch.export.save does not write"
+                f"source {str(reader.path)!r} is refused: it holds {name[:80]!r}, which torch.export.save never writes"
             )
 
 
@@ -145,7 +120,7 @@ def _wrong_entry(key: str, value: Any) -> Iterator[str]:
             yield from _wrong_structure(json.loads(value)[1])
         elif key in _NAMES and value and not value.isidentifier():
             yield f"{value[:80]!r} stands where a name should"
-        elif key in _PATHS and not _PLAIN.fullmatch(value):
+        elif key in _PATHS and not PLAIN.fullmatch(value):
             yield f"{value[:80]!r} stands where the name of a tensor should"
     elif key == "guards_code":
         yield from (f"a condition on its inputs is code ({guard[:80]!r})" for guard in value if not is_guard(guard))
@@ -165,7 +140,7 @@ def _wrong_entry(key: str, value: Any) -> Iterator[str]:
 
 def _free_texts(value: Any) -> Iterator[str]:
     """Values of inputs: torch puts them into quotes, in code."""
-    if isinstance(value, str) and not _PLAIN.fullmatch(value):
+    if isinstance(value, str) and not PLAIN.fullmatch(value):
         yield f"an input is the text {value[:80]!r}, with quotes that torch would put into code"
     for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         yield from _free_texts(inner)
@@ -202,7 +177,7 @@ def _dicts(value: Any) -> Iterator[dict[str, Any]]:
 def unfit_key(key: Any) -> bool:
     """Whether a key of a table of inputs could end the quotes that torch puts it into."""
     if isinstance(key, str):
-        return not _PLAIN.fullmatch(key)
+        return not PLAIN.fullmatch(key)
     if isinstance(key, (list, tuple)):
         return any(unfit_key(part) for part in key)
     return not (key is None or isinstance(key, (int, float)))
@@ -225,90 +200,7 @@ def _stretched(config: Any, held: int) -> Iterator[str]:
         for size in (entry.get("tensor_meta") or {}).get("sizes", ()):
             elements *= max(0, int(size["as_int"]))
         total += elements
-        if not _PLAIN.fullmatch(name):
+        if not PLAIN.fullmatch(name):
             yield f"{name[:80]!r} stands where the name of a tensor should"
         if total > 8 * held + _STRETCHED:
             yield f"its tensors would take {total / 1e9:.1f} GB or more, and it holds {held / 1e6:.1f} MB"
-
-
-def is_arithmetic(text: str) -> bool:
-    """Whether an expression is nothing but numbers, symbols and SymPy's own arithmetic."""
-    for node in _nodes(text):
-        if isinstance(node, ast.Call):
-            if not isinstance(node.func, ast.Name) or node.func.id not in _EXPRESSIONS:
-                return False
-        elif isinstance(node, ast.Name):
-            if node.id not in _EXPRESSIONS and not _is_symbol(node.id):
-                return False
-        elif isinstance(node, ast.Constant):
-            if isinstance(node.value, str) and not node.value.isidentifier():
-                return False
-        elif node is None or isinstance(
-            node, ast.Attribute | ast.Subscript | ast.Lambda | ast.comprehension | ast.JoinedStr
-        ):
-            return False
-    return True
-
-
-def is_guard(text: str) -> bool:
-    """Whether a guard is a comparison of sizes and values of inputs: ``L['x'].size()[0] >= 3``."""
-    called = {}
-    for node in _nodes(text):
-        if not isinstance(node, _GUARD):
-            return False
-        if isinstance(node, ast.Call):
-            if node.keywords or not _is_function(node.func) or any(isinstance(arg, ast.Starred) for arg in node.args):
-                return False
-            called[id(node.func)] = node
-        elif isinstance(node, ast.Subscript):
-            if not isinstance(node.slice, ast.Constant | ast.UnaryOp) or not _of_input(node):
-                return False
-        elif isinstance(node, ast.Attribute):
-            if not _of_input(node) and not _is_function(node):
-                return False
-        elif isinstance(node, ast.Name):
-            if node.id not in ("L", "math", "torch", "inf") and node.id not in _FUNCTIONS:
-                return False
-        elif isinstance(node, ast.Constant) and not isinstance(node.value, int | float | type(None)):
-            if not isinstance(node.value, str) or not _PLAIN.fullmatch(node.value):
-                return False
-    return True
-
-
-def _nodes(text: str) -> Iterable[Any]:
-    """The nodes of an expression; None where it is none."""
-    try:
-        return ast.walk(ast.parse(text, mode="eval"))
-    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
-        return (None,)
-
-
-def _is_function(node: ast.expr) -> bool:
-    if isinstance(node, ast.Name):
-        return node.id in _FUNCTIONS
-    if not isinstance(node, ast.Attribute):
-        return False
-    if isinstance(node.value, ast.Name) and node.value.id in ("math", "torch"):
-        return bool((_MATHS if node.value.id == "math" else _SYMBOLIC).fullmatch(node.attr))
-    return node.attr in _METHODS and _of_input(node.value)
-
-
-def _of_input(node: ast.expr) -> bool:
-    """Whether an expression starts from ``L``, the table of inputs, and goes by public names from there."""
-    while not isinstance(node, ast.Name):
-        if isinstance(node, ast.Call):
-            node = node.func
-        elif isinstance(node, ast.Subscript):
-            node = node.value
-        elif isinstance(node, ast.Attribute):
-            if node.attr.startswith("_") and node.attr not in _OWN:
-                return False
-            node = node.value
-        else:
-            return False
-    return node.id == "L"
-
-
-def _is_symbol(name: str) -> bool:
-    """``s0``, ``u3``: what torch calls a size."""
-    return name[:1] in ("s", "u", "z", "f") and name[1:].isdigit()

@@ -75,7 +75,9 @@ class Reader:
         known = {name.lower() for name in self.names}  # torch looks them up without regard to case
         outside = [] if old else [name for name in whole if name.partition("/")[2].lower() not in known]
         if len(known) < len(self.names) or outside:
-            raise SourceError(f"source {str(path)!r} is refused: it holds entries of the same name, or outside its folder")
+            raise SourceError(
+                f"source {str(path)!r} is refused: it holds entries of the same name, or outside its folder"
+            )
 
     def text(self, name: str, limit: int) -> bytes:
         """The bytes of an entry.
