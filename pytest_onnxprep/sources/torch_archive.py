@@ -1,13 +1,12 @@
 """What a file of PyTorch's holds, told without running any of it.
 
 Every one of these formats is, or may hold, a Python pickle, and a pickle is a program. What is looked at here is the
-list of a zip archive's entries, the header of a safetensors file, and the operation codes of a pickle.
+list of a zip archive's entries, and the header of a safetensors file.
 """
 
 from __future__ import annotations
 
 import json
-import pickletools
 import struct
 import zipfile
 from pathlib import Path
@@ -16,8 +15,7 @@ from pytest_onnxprep.errors import SourceError
 
 SCRIPT, PROGRAM, PICKLE, SAFETENSORS = "script", "program", "pickle", "safetensors"
 
-#: Decompressed bytes of the entries that are read whole: descriptions, never weights.
-_LARGEST_TEXT = 256 << 20
+#: Bytes of a description that is read whole.
 _LARGEST_HEADER = 100_000_000
 
 
@@ -87,37 +85,3 @@ def safetensors_names(path: Path) -> list[str]:
         return [name for name in header if name != "__metadata__"]
     except (OSError, ValueError, TypeError, struct.error, RecursionError) as error:
         raise SourceError(f"source {str(path)!r} is damaged, or no safetensors file: {error}") from None
-
-
-def named_in_pickle(path: Path) -> list[str]:
-    """The classes and functions a pickle would call, ``module.name`` each; read, not run."""
-    data = _pickle_of(path)
-    found: list[str] = []
-    start = 0
-    while data[start : start + 1] == b"\x80":  # the old format is several pickles, one after another
-        strings: list[str] = []
-        end = start
-        try:
-            for code, argument, position in pickletools.genops(data[start:]):
-                if code.name in ("GLOBAL", "INST"):
-                    found.append(str(argument).replace(" ", "."))
-                elif code.name == "STACK_GLOBAL" and len(strings) > 1:
-                    found.append(".".join(strings[-2:]))
-                if isinstance(argument, str):
-                    strings.append(argument)
-                end = start + (position or 0) + 1
-        except Exception:  # cut off: what was named before counts
-            break
-        start = end
-    return list(dict.fromkeys(found))
-
-
-def _pickle_of(path: Path) -> bytes:
-    if not zipfile.is_zipfile(path):
-        with path.open("rb") as file:
-            return file.read(_LARGEST_TEXT)
-    with zipfile.ZipFile(path) as archive:
-        for info in archive.infolist():
-            if info.filename.endswith("/data.pkl") and info.file_size <= _LARGEST_TEXT:
-                return archive.read(info)
-    return b""

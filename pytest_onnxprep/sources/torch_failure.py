@@ -13,8 +13,8 @@ MEMORY = 4 << 30
 SECONDS = 60.0
 #: What torch says where operators, classes or structures of the user's are not registered.
 _LACKING = re.compile(
-    r"Unknown builtin op|Unknown type name|Unknown class|failed to resolve|custom class|is not registered|Deserializing"
-    r"|couldn't find a serializ"
+    r"Unknown builtin op: (?!aten|prim)|Unknown (type name|class) '?__torch__\.torch\.classes|custom class"
+    r"|failed to resolve|is not registered|Deserializing|couldn't find a serializ"
 )
 #: What it says of files that are whole, and of another version.
 _WHOLE = re.compile(r"maximum supported version|schema version|archive version|opset version|not supported")
@@ -26,6 +26,8 @@ _AROUND = re.compile(
     r"|This is an internal miniz error[^.]*\.?"
     r"|If you are seeing this error[^.]*\.?"
     r"|\(?Exception raised from .*"
+    r"|This can happen if the checkpoint was not saved properly.*"
+    r"|expected %ld got %ld.*"
     r"|\x1b\[[0-9;]*m",
     re.DOTALL,
 )
@@ -62,6 +64,12 @@ def said(failed: str, work: str) -> str:
     return f"is damaged: {reason(failed)}; copy it, or save it with {call}.save, again"
 
 
+def named_global(text: str) -> str:
+    """The object that torch refused, in its message."""
+    _, found, rest = text.partition("GLOBAL ")
+    return rest.split()[0] if found and rest.split() else "a pickle of more than tensors"
+
+
 def reason(text: str, limit: int = 300) -> str:
     """The first line of torch's that says what was wrong; after a traceback the last one."""
     if "Traceback (most recent call last)" in text or "Traceback of TorchScript" in text:
@@ -69,6 +77,6 @@ def reason(text: str, limit: int = 300) -> str:
         text = next((line for line in reversed(lines) if ":" in line and "Traceback" not in line), text)
     plain = _AROUND.sub(" ", text)
     lines = [" ".join(line.split()).strip(" .:") for line in plain.splitlines()]
-    found = next((line for line in lines if line and re.search("[A-Za-z]{3}", line)), "torch does not say why")
+    found = next((line for line in lines if line and re.search("[A-Za-z]{3}", line)), "torch cannot follow it")
     found = "".join(character if character.isprintable() else "?" for character in found)
     return found if len(found) <= limit else f"{found[: limit - 1]}…"

@@ -11,6 +11,7 @@ from pytest_onnxprep.sources import torch_trial
 def prepare() -> None:
     """Load what the trials need."""
     import torch._dynamo
+    import torch._functorch.aot_autograd
     import torch.export.pt2_archive._package  # noqa: F401
 
     tempfile.gettempdir()  # found by writing a file, which a trial may not

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from pytest_onnxprep.errors import SourceError
-from pytest_onnxprep.sources.load import one_line
+from pytest_onnxprep.sources.torch_failure import reason
 
-#: Decompressed bytes beyond the file's own size times eight: torch stores without compression.
+#: Unpacked bytes beyond eight times the file's own.
 _UNPACKED = 64 << 20
 _MOST_ENTRIES = 500_000
 
@@ -41,6 +41,20 @@ def once_per_file(check: Callable[[Path], None]) -> Callable[[Path], None]:
     return kept
 
 
+def check_size(path: Path, listed: list[zipfile.ZipInfo]) -> int:
+    """The bytes that a zip archive unpacks to.
+
+    Raises:
+        SourceError: they are far more than its own; torch stores without compression.
+    """
+    size, unpacked = path.stat().st_size, sum(info.file_size for info in listed)
+    if unpacked > 8 * size + _UNPACKED or len(listed) > _MOST_ENTRIES:
+        raise SourceError(
+            f"source {str(path)!r} is refused: its {size} bytes unpack to {unpacked}, far more than torch writes"
+        )
+    return unpacked
+
+
 class Reader:
     """An archive.
 
@@ -57,21 +71,16 @@ class Reader:
 
         self.path = path
         self.again = again
-        size = path.stat().st_size
         try:
             with zipfile.ZipFile(path) as archive:
                 listed = archive.infolist()
-            self.bytes = sum(info.file_size for info in listed)
-            if self.bytes > 8 * size + _UNPACKED or len(listed) > _MOST_ENTRIES:
-                raise SourceError(
-                    f"source {str(path)!r} is refused: {size} bytes unpack to {self.bytes}, far more than torch writes"
-                )
+            self.bytes = check_size(path, listed)
             whole = [info.filename for info in listed]
             old = "serialized_exported_program.json" in whole  # torch reads these with zipfile as well
             self._read: Any = zipfile.ZipFile(path).read if old else torch._C.PyTorchFileReader(str(path)).get_record
             self.names: list[str] = whole if old else torch._C.PyTorchFileReader(str(path)).get_all_records()
         except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, NotImplementedError) as error:
-            raise self.damaged(_in_short(error)) from None
+            raise self.damaged(reason(str(error), 200)) from None
         known = {name.lower() for name in self.names}  # torch looks them up without regard to case
         outside = [] if old else [name for name in whole if name.partition("/")[2].lower() not in known]
         if len(known) < len(self.names) or outside:
@@ -88,7 +97,7 @@ class Reader:
         try:
             data: bytes = self._read(name)
         except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, KeyError, NotImplementedError) as error:
-            raise self.damaged(f"{name}: {_in_short(error)}") from None
+            raise self.damaged(f"{name}: {reason(str(error), 200)}") from None
         if len(data) > limit:
             raise SourceError(
                 f"source {str(self.path)!r} is refused: {name!r} is {len(data) >> 20} MB long, far more than one needs"
@@ -98,8 +107,3 @@ class Reader:
     def damaged(self, why: str) -> SourceError:
         """The error that says so."""
         return SourceError(f"source {str(self.path)!r} is damaged: {why}; copy it, or save it with {self.again}, again")
-
-
-def _in_short(error: Exception) -> str:
-    """Of torch's own message what is of use."""
-    return one_line(error, 200).partition(", please report")[0]
