@@ -37,11 +37,15 @@ def _about(path: Path) -> str:
     damaged = _damage(path)
     if damaged:
         return _is_damaged(path, damaged)
+    import torch  # noqa: F401 - its modules are looked up by name
+
     named = named_in_pickle(path)
     foreign = [name for name in named.names if not name.startswith(_HARMLESS) or name.startswith("torch.nn.modules")]
     nowhere = [name for name in named.names if is_nowhere(name) and name.startswith((*_HARMLESS, "torch", "coll"))]
     if not named.whole or nowhere or any(not name.isprintable() for name in foreign):
-        return _is_damaged(path, "it breaks off" if not named.whole else "it names what is nowhere")
+        return _is_damaged(
+            path, "its pickle cannot be followed to its end" if not named.whole else "it names what is nowhere"
+        )
     if foreign:
         return _is_program(path, ", ".join(foreign[:3]) + (", ..." if len(foreign) > 3 else ""))
     failed = torch_failure.of(torch_trial.try_checkpoint, path)

@@ -21,6 +21,8 @@ _EXPRESSIONS = frozenset(
     """,
     )
 )
+#: ``Float('1.5', precision=53)``.
+_NUMBER = re.compile(r"-?[0-9.]+(e[+-]?[0-9]+)?")
 #: What a guard may call besides, by name, of a module, and of an input.
 _FUNCTIONS = _EXPRESSIONS | frozenset(
     ("max", "min", "abs", "round", "bool", "int", "float", "cast_symbool_to_symint_guardless")
@@ -48,7 +50,7 @@ def is_arithmetic(text: str) -> bool:
             if node.id not in _EXPRESSIONS and not _is_symbol(node.id):
                 return False
         elif isinstance(node, ast.Constant):
-            if isinstance(node.value, str) and not node.value.isidentifier():
+            if isinstance(node.value, str) and not (node.value.isidentifier() or _NUMBER.fullmatch(node.value)):
                 return False
         elif node is None or isinstance(
             node, ast.Attribute | ast.Subscript | ast.Lambda | ast.comprehension | ast.JoinedStr

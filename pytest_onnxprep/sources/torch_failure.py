@@ -27,6 +27,7 @@ _AROUND = re.compile(
     r"|If you are seeing this error[^.]*\.?"
     r"|\(?Exception raised from .*"
     r"|This can happen if the checkpoint was not saved properly.*"
+    r"|\(Could this error message be improved.*"
     r"|expected %ld got %ld.*"
     r"|\x1b\[[0-9;]*m",
     re.DOTALL,
@@ -53,9 +54,9 @@ def of(work: Callable[..., None], path: Path) -> str:
 
 def said(failed: str, work: str) -> str:
     """What a message goes on with, of an error of ``try_script`` and its like."""
-    _, ours, rest = failed.partition("' is refused: ")
+    ours = re.match(r"source '.*?' (is (?:damaged|refused): .*|cannot be read .*)", failed, re.DOTALL)
     if ours:
-        return f"is refused: {rest}"
+        return ours.group(1)
     if failed.startswith(_OURS):
         return f"is not read here, as in a process of its own {failed}; it is damaged, or made to do harm"
     call = {"try_script": "torch.jit", "try_program": "torch.export"}.get(work, "torch")
@@ -75,6 +76,8 @@ def reason(text: str, limit: int = 300) -> str:
     if "Traceback (most recent call last)" in text or "Traceback of TorchScript" in text:
         lines = [line for line in text.splitlines() if line.strip() and not line.startswith((" ", "\t"))]
         text = next((line for line in reversed(lines) if ":" in line and "Traceback" not in line), text)
+    if "Weights only load failed" in text:  # and advice to load it without that safety
+        text = text.partition("WeightsUnpickler error:")[2].partition("\n")[0]
     plain = _AROUND.sub(" ", text)
     lines = [" ".join(line.split()).strip(" .:") for line in plain.splitlines()]
     found = next((line for line in lines if line and re.search("[A-Za-z]{3}", line)), "torch cannot follow it")

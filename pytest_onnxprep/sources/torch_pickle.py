@@ -32,11 +32,12 @@ def named_in_pickle(path: Path) -> Named:
     Raises:
         SourceError: it is damaged, or larger than what names tensors can be.
     """
-    file = io.BytesIO(_pickle_of(path))
+    data = _pickle_of(path)
+    file = io.BytesIO(data)
     found: dict[str, None] = {}
     operations = 0
     for _ in range(_PICKLES):
-        if file.getbuffer()[file.tell() : file.tell() + 1] != b"\x80":
+        if not data.startswith(b"\x80", file.tell()):
             break
         before = last = ""  # a name's two parts are the last texts before it
         try:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pytest_onnxprep.sources.torch_module import TorchSource
 
 #: How torch says that there is no memory: it raises no MemoryError.
-_NO_MEMORY = ("not enough memory", "Cannot allocate memory", "bad_alloc")
+_NO_MEMORY = ("you tried to allocate", "Cannot allocate memory", "bad_alloc")
 
 
 def prepare() -> None:
