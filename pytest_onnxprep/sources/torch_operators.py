@@ -4,14 +4,7 @@ from __future__ import annotations
 
 import re
 
-#: torch's own namespaces with operators that compute.
-_COMPUTE = frozenset(
-    (
-        *("aten", "prims", "quantized", "quantized_decomposed", "_quantized", "quantization"),
-        *("mkldnn", "mkldnn_prepacked", "onednn", "mkl", "sparse"),
-    )
-)
-#: torch's own namespaces that act on processes, memory, files or debuggers; any other is the user's.
+#: torch's own namespaces that act on processes, memory, files or debuggers; others compute, or are the user's.
 ACT = frozenset(
     re.findall(
         r"\w+",
@@ -64,7 +57,7 @@ def allowed(target: str) -> str:
         return "which is no operator that torch.export.save writes"
     if namespace in ACT or (namespace == "aten" and name in _OUTSIDE):
         return "which acts on more than tensors"
-    return "" if namespace in _COMPUTE or _is_operator(namespace, name, overload) else "which is not registered here"
+    return "" if _is_operator(namespace, name, overload) else "which is not registered here"
 
 
 def _is_operator(namespace: str, name: str, overload: str) -> bool:

@@ -55,6 +55,16 @@ def check_size(path: Path, listed: list[zipfile.ZipInfo]) -> int:
     return unpacked
 
 
+class _Old:
+    """A program as torch wrote it before 2.8, and as it reads it: by `zipfile`."""
+
+    def __init__(self, path: Path) -> None:
+        archive = zipfile.ZipFile(path)
+        self.get_all_records = archive.namelist
+        self.get_record = archive.read
+        self.get_record_size = lambda name: archive.getinfo(name).file_size
+
+
 class Reader:
     """An archive.
 
@@ -77,8 +87,8 @@ class Reader:
             self.bytes = check_size(path, listed)
             whole = [info.filename for info in listed]
             old = "serialized_exported_program.json" in whole  # torch reads these with zipfile as well
-            self._read: Any = zipfile.ZipFile(path).read if old else torch._C.PyTorchFileReader(str(path)).get_record
-            self.names: list[str] = whole if old else torch._C.PyTorchFileReader(str(path)).get_all_records()
+            self._archive: Any = _Old(path) if old else torch._C.PyTorchFileReader(str(path))
+            self.names: list[str] = self._archive.get_all_records()
         except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, NotImplementedError) as error:
             raise self.damaged(reason(str(error), 200)) from None
         known = {name.lower() for name in self.names}  # torch looks them up without regard to case
@@ -95,12 +105,13 @@ class Reader:
             SourceError: it is damaged, or larger than that.
         """
         try:
-            data: bytes = self._read(name)
+            length: int = self._archive.get_record_size(name)
+            data: bytes = self._archive.get_record(name) if length <= limit else b""
         except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, KeyError, NotImplementedError) as error:
             raise self.damaged(f"{name}: {reason(str(error), 200)}") from None
-        if len(data) > limit:
+        if length > limit:
             raise SourceError(
-                f"source {str(self.path)!r} is refused: {name!r} is {len(data) >> 20} MB long, far more than one needs"
+                f"source {str(self.path)!r} is refused: {name!r} is {length >> 20} MB long, far more than one needs"
             )
         return data
 

@@ -9,8 +9,7 @@ from pytest_onnxprep.errors import SourceError
 from pytest_onnxprep.sources.torch_operators import ACT
 from pytest_onnxprep.sources.torch_reader import Reader, once_per_file
 
-#: Bytes of one text, and of all: the code of a large model is some MB.
-_LARGEST_TEXT = 64 << 20
+#: Bytes of all texts: the code of a large model is some MB.
 _LARGEST_CODE = 256 << 20
 #: What may stand between the words of a name that is written out.
 _GAP = rb"(?:[\s\\]|#[^\n]*\n)*"
@@ -22,10 +21,11 @@ _NAMES = (
     b" create_owned_ref"
 )
 _OUTSIDE = re.compile(
-    rb"(?<![\w])(?:" + rb"|".join(_NAMES.split()) + rb")(?!\w)|" + _DOT + rb"save(?!\w)|"
-    rb"(?<!\w)ops" + _DOT + rb"(?:" + "|".join(sorted(ACT - {"prim"})).encode() + rb")(?!\w)|"
-    rb"torch" + _DOT + rb"classes" + _DOT + rb"(?:c10d|dist_c10d|dist_rpc|profiling|caffe2)(?!\w)"
+    rb"(?<![\w])(?:" + rb"|".join(_NAMES.split()) + rb")(?!\w)|\." + _GAP + rb"save(?!\w)|"
+    rb"(?<!\w)ops" + _DOT + rb"(?:" + "|".join(sorted(ACT - {"prim"})).encode() + rb")(?!\w)"
 )
+#: Classes of the same kind, in code and where objects are kept.
+_CLASSES = re.compile(rb"torch" + _DOT + rb"classes" + _DOT + rb"(?:c10d|dist_c10d|dist_rpc|profiling|caffe2)(?!\w)")
 #: Entries that hold numbers alone, records of where code came from, and what the user put beside the model.
 _NO_CODE = re.compile(
     r"(data|constants|tensors)/\d+|.+\.debug_pkl|extra/.+|byteorder|version|\.data/.+|\.format_version"
@@ -44,11 +44,11 @@ def check_script(path: Path) -> None:
     for name in reader.names:
         if _NO_CODE.fullmatch(name):
             continue
-        text = reader.text(name, _LARGEST_TEXT)
+        text = reader.text(name, _LARGEST_CODE)
         total += len(text)
         if total > _LARGEST_CODE:
             raise SourceError(f"source {str(path)!r} is refused: it holds more than {_LARGEST_CODE >> 20} MB of code")
-        found = _OUTSIDE.search(text)
+        found = _CLASSES.search(text) or (None if name.endswith(".pkl") else _OUTSIDE.search(text))
         if found:
             line = text[text.rfind(b"\n", 0, found.start()) + 1 :].split(b"\n", 1)[0]
             raise SourceError(
