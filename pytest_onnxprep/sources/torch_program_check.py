@@ -106,8 +106,7 @@ def _wrong(value: Any) -> Iterator[str]:
         if "nodes" in value and "tensor_values" in value:
             yield from _free_texts(value.get("inputs"))
         for key, inner in value.items():
-            if key != "metadata":
-                yield from _wrong_entry(key, inner)
+            yield from _wrong_entry(key, inner)
 
 
 def _wrong_entry(key: str, value: Any) -> Iterator[str]:
@@ -122,20 +121,23 @@ def _wrong_entry(key: str, value: Any) -> Iterator[str]:
             yield f"{value[:80]!r} stands where a name should"
         elif key in _PATHS and not PLAIN.fullmatch(value):
             yield f"{value[:80]!r} stands where the name of a tensor should"
-    elif key == "guards_code":
-        yield from (f"a condition on its inputs is code ({guard[:80]!r})" for guard in value if not is_guard(guard))
-    elif key == "forward_arg_names":
-        yield from (f"{name[:80]!r} stands where a name should" for name in value or () if not name.isidentifier())
-    elif key == "range_constraints":
-        ends = [end for limits in value.values() for end in limits.values()]
-        yield from (f"{end[:80]!r} stands where a size should" for end in ends if isinstance(end, str))
-    elif key == "constant_input":
-        yield from _free_texts(value)
-        yield from _wrong(value)
+    elif key == "metadata" and isinstance(value, dict) and all(isinstance(text, str) for text in value.values()):
+        return  # shown, never run; a value of that name is no table of texts
     else:
-        if key in _TABLES:
+        if key == "guards_code":
+            yield from (
+                f"a condition on its inputs is code ({str(text)[:80]!r})" for text in value if not is_guard(text)
+            )
+        elif key == "forward_arg_names":
+            yield from (f"{name[:80]!r} stands where a name should" for name in value or () if not name.isidentifier())
+        elif key == "range_constraints":
+            ends = [end for limits in value.values() for end in limits.values()]
+            yield from (f"{end[:80]!r} stands where a size should" for end in ends if isinstance(end, str))
+        elif key == "constant_input":
+            yield from _free_texts(value)
+        elif key in _TABLES:
             yield from (f"{name[:80]!r} stands where a name should" for name in value if not name.isidentifier())
-        yield from _wrong(value)
+        yield from _wrong(value)  # a value in the program may have any of these names
 
 
 def _free_texts(value: Any) -> Iterator[str]:

@@ -24,6 +24,9 @@ _OUTSIDE = re.compile(
     rb"(?<![\w])(?:" + rb"|".join(_NAMES.split()) + rb")(?!\w)|\." + _GAP + rb"save(?!\w)|"
     rb"(?<!\w)ops" + _DOT + rb"(?:" + "|".join(sorted(ACT - {"prim"})).encode() + rb")(?!\w)"
 )
+#: How torch writes a part whose name is no word: ``getattr(self.layers, "0")``. Written otherwise it may name anything.
+_PART = re.compile(rb'getattr\([\w.]+, "([^"\\\n]*)"\)')
+_DEEPEST = 64
 #: Classes of the same kind, in code and where objects are kept.
 _CLASSES = re.compile(rb"torch" + _DOT + rb"classes" + _DOT + rb"(?:c10d|dist_c10d|dist_rpc|profiling|caffe2)(?!\w)")
 #: Entries that hold numbers alone, records of where code came from, and what the user put beside the model.
@@ -48,7 +51,7 @@ def check_script(path: Path) -> None:
         total += len(text)
         if total > _LARGEST_CODE:
             raise SourceError(f"source {str(path)!r} is refused: it holds more than {_LARGEST_CODE >> 20} MB of code")
-        found = _CLASSES.search(text) or (None if name.endswith(".pkl") else _OUTSIDE.search(text))
+        found = _CLASSES.search(text) or (None if name.endswith(".pkl") else _outside(text))
         if found:
             line = text[text.rfind(b"\n", 0, found.start()) + 1 :].split(b"\n", 1)[0]
             raise SourceError(
@@ -56,6 +59,25 @@ def check_script(path: Path) -> None:
                 f"({_shown(line)}); nothing of it was run. A method or attribute of your own that is named 'save' "
                 "needs another name"
             )
+
+
+def _outside(text: bytes) -> re.Match[bytes] | None:
+    """The first name in a text of code that acts on more than tensors."""
+    found = _OUTSIDE.search(text)
+    if found or b"getattr" not in text:
+        return found
+    plain = text
+    for _ in range(_DEEPEST):  # from the inside out
+        plain, replaced = _PART.subn(_part, plain)
+        if not replaced or b"getattr(" not in plain:
+            break
+    return re.search(rb"getattr", text) if b"getattr" in plain else None
+
+
+def _part(found: re.Match[bytes]) -> bytes:
+    name = found.group(1)
+    acts = name == b"save" or name in _NAMES.split() or name.decode("utf-8", "replace") in ACT
+    return b"getattr" if acts else b"part"
 
 
 def _shown(line: bytes) -> str:

@@ -158,6 +158,20 @@ def test_code_in_a_program(program, tmp_path, plant, told):
     assert not proof.exists()
 
 
+@pytest.mark.parametrize("name", ["metadata", "forward_arg_names", "guards_code", "range_constraints", "x"])
+def test_values_by_the_names_of_fields(program, tmp_path, name):
+    """What a value is called makes no difference to what it may hold."""
+
+    def change(data):
+        described = json.loads(data)
+        tables = described["graph_module"]["graph"]["tensor_values"]
+        tables[name] = {"sizes": [{"as_expr": {"expr_str": "exit()"}}]}
+        return json.dumps(described).encode()
+
+    text = refusal(rewritten(program, tmp_path / "bad.pt2", change))
+    assert "is code" in text or "no description of a program" in text
+
+
 @pytest.mark.parametrize(
     ("entry", "told"),
     [
@@ -406,6 +420,9 @@ def test_scripts_that_act_on_files(tmp_path, kind):
         b"ops.aten.from_file('f', True, 4)",
         b"ops.inductor.resize_storage_bytes_(x, 9)",
         b"ops.prim.rpc_sync('a', 'b', (x,))",
+        b"getattr(torch, \"save\")(x, 'f')",
+        b"getattr(torch, \"\\x73ave\")(x, 'f')",
+        b"getattr(torch, 'sa' 've')(x, 'f')",
     ],
 )
 def test_scripts_that_write_it_otherwise(tmp_path, line):
@@ -419,6 +436,15 @@ def test_scripts_that_write_it_otherwise(tmp_path, line):
             new.writestr(info.filename, data.replace(b"    return", b"    " + line + b"\n    return") if code else data)
 
     assert "may act on files, processes or memory" in refusal(path)
+
+
+def test_parts_by_number(tmp_path):
+    """They are written as ``getattr``, one inside the other."""
+    path = tmp_path / "net.pt"
+    layers = torch.nn.Sequential(torch.nn.Sequential(torch.nn.Sequential(torch.nn.Linear(4, 3))))
+    torch.jit.save(torch.jit.trace(layers.eval(), torch.ones(1, 4)), str(path))
+
+    assert load_source(path).fingerprint().stable
 
 
 class Spins(torch.nn.Module):
@@ -452,6 +478,37 @@ def test_scripts_without_measure(tmp_path, monkeypatch, net, told):
 
     with pytest.raises(SourceError, match=f"bad.pt .TorchScript. is not run here, .*{told}"):
         trace_run(load_source(path), signature, {"x": np.ones(2, "float32")})
+
+
+def test_scripts_that_are_the_users_own_affair(tmp_path):
+    """Operators registered in this process alone are looked for here; one that fails says why, not where."""
+    path, failing = tmp_path / "own.pt", tmp_path / "failing.pt"
+    library = torch.library.Library("onnxprep_hostile_script", "DEF")
+    library.define("half(Tensor x) -> Tensor")
+    library.impl("half", lambda x: x / 2, "CompositeImplicitAutograd")
+    torch.jit.save(torch.jit.script(Halves()), str(path))
+    torch.jit.save(torch.jit.script(Mismatch()), str(failing))
+    signature, feeds = Signature({"x": TensorSpec("float32", (2,))}), {"x": np.ones(2, "float32")}
+
+    assert trace_run(load_source(path), signature, feeds)["output"].tolist() == [0.5, 0.5]
+    with pytest.raises(SourceError, match=r"refuses its own example inputs .*: RuntimeError: .*mat"):
+        trace_run(load_source(failing), signature, feeds)
+
+
+class Halves(torch.nn.Module):
+    """An operator that torch does not have."""
+
+    def forward(self, x):
+        """The half."""
+        return torch.ops.onnxprep_hostile_script.half(x)
+
+
+class Mismatch(torch.nn.Module):
+    """Shapes that do not fit."""
+
+    def forward(self, x):
+        """Nothing comes of it."""
+        return torch.mm(x[None], torch.zeros(7, 3))
 
 
 def test_records_of_where_code_came_from(tmp_path):
