@@ -1,42 +1,22 @@
 """What a file of PyTorch's holds, told without running any of it.
 
 Every one of these formats is, or may hold, a Python pickle, and a pickle is a program. What is looked at here is the
-list of a zip archive's entries, the header of a safetensors file, and the operation codes of a pickle.
+list of a zip archive's entries, and the header of a safetensors file.
 """
 
 from __future__ import annotations
 
-import ast
 import json
-import pickletools
-import re
 import struct
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from pytest_onnxprep.errors import SourceError
 
 SCRIPT, PROGRAM, PICKLE, SAFETENSORS = "script", "program", "pickle", "safetensors"
 
-#: Decompressed bytes of the entries that are read whole: descriptions, never weights.
-_LARGEST_TEXT = 256 << 20
+#: Bytes of a description that is read whole.
 _LARGEST_HEADER = 100_000_000
-#: Functions that the text of a size may call: torch hands it to SymPy, which hands it to ``eval``.
-_EXPRESSIONS = frozenset(
-    re.findall(
-        r"\w+",
-        """
-    Symbol Integer Rational Float Add Mul Pow Mod Max Min Abs And Or Not Eq Equality Ne Unequality Lt
-    Le Gt Ge StrictLessThan LessThan StrictGreaterThan GreaterThan Piecewise ExprCondPair Tuple
-    PythonMod FloorDiv ModularIndexing Where CleanDiv CeilDiv CeilToInt FloorToInt IntTrueDiv
-    FloatTrueDiv TruncToInt RoundToInt RoundDecimal ToFloat Identity FloatPow PowByNatural LShift
-    RShift IsNonOverlappingAndDenseIndicator TruncToFloat OpaqueUnaryFn_sqrt NegativeOne One Zero
-    int_oo oo true false True False
-    """,
-    )
-)
 
 
 def kind_of(path: Path) -> str:
@@ -90,66 +70,6 @@ def entries(path: Path) -> list[str]:
         raise SourceError(f"source {str(path)!r} is damaged: {error}; copy or save it again") from None
 
 
-def check_program(path: Path) -> None:
-    """Refuse a ``.pt2`` file whose description of sizes is more than arithmetic.
-
-    Raises:
-        SourceError: it is, or the archive is damaged.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            described = [info for info in archive.infolist() if info.filename.endswith(".json")]
-            if sum(info.file_size for info in described) > _LARGEST_TEXT:
-                raise SourceError(f"source {str(path)!r} is refused: its description is larger than 256 MB")
-            for info in described:
-                for text in _expressions(json.loads(archive.read(info))):
-                    if not is_arithmetic(text):
-                        raise SourceError(
-                            f"source {str(path)!r} is refused: what should be the size of a tensor is code "
-                            f"({text[:80]!r}); nothing of it was run"
-                        )
-    except (zipfile.BadZipFile, OSError, ValueError, RecursionError, NotImplementedError) as error:
-        raise SourceError(f"source {str(path)!r} is damaged: {error}; save it again with torch.export.save") from None
-
-
-def _expressions(value: Any) -> Iterator[str]:
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            if key == "expr_str" and isinstance(inner, str):
-                yield inner
-            else:
-                yield from _expressions(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _expressions(inner)
-
-
-def is_arithmetic(text: str) -> bool:
-    """Whether an expression is nothing but numbers, symbols and SymPy's own arithmetic."""
-    try:
-        tree = ast.parse(text, mode="eval")
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call):
-            if not isinstance(node.func, ast.Name) or node.func.id not in _EXPRESSIONS:
-                return False
-        elif isinstance(node, ast.Name):
-            if node.id not in _EXPRESSIONS and not _is_symbol(node.id):
-                return False
-        elif isinstance(node, ast.Constant):
-            if isinstance(node.value, str) and not node.value.isidentifier():
-                return False
-        elif isinstance(node, ast.Attribute | ast.Subscript | ast.Lambda | ast.comprehension | ast.JoinedStr):
-            return False
-    return True
-
-
-def _is_symbol(name: str) -> bool:
-    """``s0``, ``u3``: what torch calls a size."""
-    return name[:1] in ("s", "u", "z", "f") and name[1:].isdigit()
-
-
 def safetensors_names(path: Path) -> list[str]:
     """The tensors of a safetensors file.
 
@@ -165,37 +85,3 @@ def safetensors_names(path: Path) -> list[str]:
         return [name for name in header if name != "__metadata__"]
     except (OSError, ValueError, TypeError, struct.error, RecursionError) as error:
         raise SourceError(f"source {str(path)!r} is damaged, or no safetensors file: {error}") from None
-
-
-def named_in_pickle(path: Path) -> list[str]:
-    """The classes and functions a pickle would call, ``module.name`` each; read, not run."""
-    data = _pickle_of(path)
-    found: list[str] = []
-    start = 0
-    while data[start : start + 1] == b"\x80":  # the old format is several pickles, one after another
-        strings: list[str] = []
-        end = start
-        try:
-            for code, argument, position in pickletools.genops(data[start:]):
-                if code.name in ("GLOBAL", "INST"):
-                    found.append(str(argument).replace(" ", "."))
-                elif code.name == "STACK_GLOBAL" and len(strings) > 1:
-                    found.append(".".join(strings[-2:]))
-                if isinstance(argument, str):
-                    strings.append(argument)
-                end = start + (position or 0) + 1
-        except Exception:  # cut off: what was named before counts
-            break
-        start = end
-    return list(dict.fromkeys(found))
-
-
-def _pickle_of(path: Path) -> bytes:
-    if not zipfile.is_zipfile(path):
-        with path.open("rb") as file:
-            return file.read(_LARGEST_TEXT)
-    with zipfile.ZipFile(path) as archive:
-        for info in archive.infolist():
-            if info.filename.endswith("/data.pkl") and info.file_size <= _LARGEST_TEXT:
-                return archive.read(info)
-    return b""

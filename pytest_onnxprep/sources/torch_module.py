@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pytest_onnxprep.errors import ReferenceRefused, SourceError
+from pytest_onnxprep.sources import torch_failure
 from pytest_onnxprep.sources.base import Arrays, Double, Feeds, Source, flatten_outputs, name_outputs
 from pytest_onnxprep.sources.checksum import checksum
 from pytest_onnxprep.sources.load import one_line
@@ -345,4 +346,6 @@ def _reason(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if type(error).__module__ == "torch.jit" and len(lines) > 1:
         return lines[-1].removeprefix("builtins.")[:300]
+    if lines and "TorchScript interpreter" in lines[0]:  # errors of its operators come as RuntimeError
+        return torch_failure.reason(str(error))
     return f"{type(error).__name__}: {one_line(error)}"

@@ -32,10 +32,11 @@ class ProgramSource(TorchSource):
     Args:
         program: the program.
         label: what messages call it.
+        guarded: whether it checks its conditions on the inputs itself.
     """
 
-    def __init__(self, program: Any, label: str = "program (torch.export)") -> None:
-        super().__init__(program.module())
+    def __init__(self, program: Any, label: str = "program (torch.export)", guarded: bool = True) -> None:
+        super().__init__(program.module(check_guards=guarded))
         self.program = program
         self.label = label
 
