@@ -28,8 +28,8 @@ from pytest_onnxprep.runtime.session import provider_name
 from pytest_onnxprep.sources.base import Source
 from pytest_onnxprep.sources.custody import Custody, untouched
 from pytest_onnxprep.sources.load import load_source
-from pytest_onnxprep.sources.onnx_file import guarded_files
-from pytest_onnxprep.sources.onnx_guard import read_model
+from pytest_onnxprep.sources.onnx_file import look_at, try_out
+from pytest_onnxprep.sources.onnx_trial import check_libraries
 from pytest_onnxprep.sources.turn import Turn
 from pytest_onnxprep.sources.turned import turned
 from pytest_onnxprep.spec.own_options import custom_op_libraries
@@ -87,6 +87,7 @@ class Workshop:
         if "rewritten" in variant.options and artifact is None:
             return self._export_rewritten(source, signature, variant, domains, feeds)
         variant = self._settled(source, variant, artifact)
+        check_libraries(custom_op_libraries(variant.options))
         if artifact is None:
             catalog.check_layout(catalog.find(variant.exporter or "none"), Turn.of(variant.options))
         if not source.built():  # its fingerprint would know nothing of the weights
@@ -204,8 +205,11 @@ class Workshop:
         self, source: Source, signature: Signature, variant: Variant, domains: tuple[str, ...], path: Path
     ) -> OnnxModel:
         """Take a file made elsewhere: same contract, no naming of dims, no copy."""
-        _guard(path)
-        natural = list(trace_run(source, signature, _example(signature)))
+        feeds = _example(signature)
+        look_at(path)
+        natural = list(trace_run(source, signature, feeds))
+        if path != source.model:
+            try_out(path, feeds, custom_op_libraries(variant.options))
         named = _with_own_outputs(signature, natural, path)
         check_contract(
             path,
@@ -217,15 +221,6 @@ class Workshop:
         )
         provenance = {"source": source.label, "exporter": "none", "file": str(path), "outputs": natural}
         return OnnxModel(path, named, source, variant, provenance, provider=self.provider)
-
-
-def _guard(path: Path) -> None:
-    """Look at a file made elsewhere before onnx and ONNX Runtime act on what it says."""
-    try:
-        read_model(path)
-    except SourceError:
-        return  # a file that cannot be read is the model's failure: the contract check says so
-    guarded_files(path)
 
 
 def _with_own_outputs(signature: Signature, natural: list[str], path: Path) -> Signature:

@@ -55,13 +55,16 @@ def failure_of(work: Callable[..., None], *arguments: Any, seconds: float = SECO
     return "the process that tries it out did not answer" if answer is None else str(answer)
 
 
-def failure_of_run(work: Callable[..., None], file: str, feeds: Mapping[str, np.ndarray], **limits: Any) -> str:
-    """Call ``work(file, path of the feeds, dtypes by input)`` likewise, which reads the inputs by `read_feeds`.
+def failure_of_run(
+    work: Callable[..., None], file: str, feeds: Mapping[str, np.ndarray], *extra: Any, **limits: Any
+) -> str:
+    """Call ``work(file, path of the feeds, dtypes by input, *extra)`` likewise, which reads inputs by `read_feeds`.
 
     Args:
         work: a function of a module.
         file: the model.
         feeds: what it is to be run on.
+        *extra: what JSON can hold.
         **limits: ``seconds`` and ``memory``, see `failure_of`.
     """
     from pytest_onnxprep.compare.replay import write_feeds
@@ -69,7 +72,7 @@ def failure_of_run(work: Callable[..., None], file: str, feeds: Mapping[str, np.
     with tempfile.TemporaryDirectory(prefix="onnxprep-trial-") as folder:
         path = write_feeds(Path(folder, "replay"), feeds)
         dtypes = {name: array.dtype.name for name, array in feeds.items()}
-        return failure_of(work, file, str(path), dtypes, **limits)
+        return failure_of(work, file, str(path), dtypes, *extra, **limits)
 
 
 def read_feeds(path: str, dtypes: Mapping[str, str]) -> dict[str, np.ndarray]:
