@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pytest_onnxprep.runtime import watchdog
 from pytest_onnxprep.runtime.session import make_session
 from pytest_onnxprep.sources.turn import Turn
 from pytest_onnxprep.spec.own_options import custom_op_libraries
@@ -163,7 +164,7 @@ class OnnxModel:
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Run the file on ONNX Runtime: input name -> array in, output name -> array out."""
-        values = self.session.run(self.output_names, dict(feeds))
+        values = watchdog.run(self.session.run, self.output_names, dict(feeds), self.path.name)
         return dict(zip(self.output_names, values, strict=True))
 
     def reference(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_onnxprep.errors import OnnxPrepError, ReferenceRefused, SourceError, SpecError
+from pytest_onnxprep.runtime import watchdog
 from pytest_onnxprep.sources.base import Arrays, Double, Feeds, Source, name_outputs
 from pytest_onnxprep.sources.load import one_line
 from pytest_onnxprep.sources.onnx_guard import check_names, check_untrusted, read_model
@@ -96,7 +97,9 @@ class OnnxFileSource(Source):
                 raise SourceError(f"{self.label} is not run here, as in a process of its own {failed}")
             self._tried = True
         try:
-            values = self.session.run(names, dict(feeds))
+            values = watchdog.run(self.session.run, names, dict(feeds), self.label)
+        except OnnxPrepError:
+            raise
         except Exception as error:
             raise ReferenceRefused(f"{type(error).__name__}: {one_line(error)}") from error
         return dict(name_outputs(list(zip(names, values, strict=True)), signature, self.label))
