@@ -18,11 +18,12 @@ from pytest_onnxprep.exporters import catalog
 from pytest_onnxprep.exporters.additions import add_to
 from pytest_onnxprep.exporters.chatter import Chatter, captured, tracer_warnings
 from pytest_onnxprep.exporters.contract import check_contract
-from pytest_onnxprep.exporters.export_key import export_key, installed, provers
+from pytest_onnxprep.exporters.export_key import export_key, provers
 from pytest_onnxprep.exporters.failure import export_failed, reasons, sections
 from pytest_onnxprep.exporters.isolated import export_apart, recipe_of
 from pytest_onnxprep.exporters.job import ExportJob
 from pytest_onnxprep.exporters.naming import declare_dims
+from pytest_onnxprep.exporters.provenance import is_record, record
 from pytest_onnxprep.fuzz.example import Maker
 from pytest_onnxprep.runtime.session import provider_name
 from pytest_onnxprep.sources.base import Source
@@ -184,7 +185,7 @@ class Workshop:
         def make(folder: Path) -> dict[str, Any]:
             return make_export(source, signature, variant, domains, feeds, folder)
 
-        entry = self.store.get_or_make(key, make)
+        entry = self.store.get_or_make(key, make, accepts=is_record)
         named = signature.with_outputs(entry.provenance["outputs"])
         proven = not entry.cached or entry.provenance.get("proven_with") == provers()
         if self.provider is not None or not proven:
@@ -281,29 +282,12 @@ def make_export(
         raise type(finding)(
             replace(result, details=f"{result.message}{reasons(job.notes)}", sections=sections(chatter))
         ) from None
-    return _record(job, info, seconds, chatter)
+    return record(job, info, seconds, chatter)
 
 
 def _allowed(variant: Variant, domains: tuple[str, ...]) -> tuple[str, ...]:
     """The declared domains, and the one of ONNX Runtime's fusions where they were asked for."""
     return (*domains, "com.microsoft") if variant.options.get("ort_fusions") else domains
-
-
-def _record(job: ExportJob, info: catalog.ExporterInfo, seconds: float, chatter: Chatter) -> dict[str, Any]:
-    """How a file came about."""
-    return {
-        "source": job.source.label,
-        "framework": job.source.framework,
-        "exporter": info.name,
-        "opset": job.variant.opset,
-        "export_s": round(seconds, 3),
-        "outputs": job.output_names,
-        "traced_at": {name: list(array.shape) for name, array in job.feeds.items()},
-        "packages": {name: installed(name) for name in info.packages},
-        "converter_output": chatter.lines(),
-        "proven_with": provers(),
-        **job.notes,
-    }
 
 
 def _example(signature: Signature) -> dict[str, np.ndarray]:
