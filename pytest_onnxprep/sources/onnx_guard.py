@@ -7,13 +7,13 @@ refused here costs neither memory nor time. What no look at the file tells is fo
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pytest_onnxprep.errors import SourceError
 from pytest_onnxprep.sources.load import one_line
+from pytest_onnxprep.spec.visible import visible
 
 #: What one protobuf holds at most.
 MOST_FILE_BYTES = 2**31 - 1
@@ -30,9 +30,6 @@ _MOST_AXES = 64
 _LONGEST_DIM = 500
 #: Initializers above this are no sizes that shape inference computes with.
 _SMALL_BYTES = 4096
-
-#: C0 and C1 controls, and what turns the direction of the text around it or breaks a line.
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 #: How files begin that are often called ``.onnx``, and what they are.
 _MAGIC = (
@@ -85,7 +82,7 @@ def check_names(path: Path, proto: Any) -> None:
     for text in _texts(proto):
         if isinstance(text, bytes):
             raise SourceError(f"{str(path)!r} is refused: it holds names that are no UTF-8 text; the file is damaged")
-        if not text.isprintable() and _CONTROL.search(text):
+        if not text.isprintable() and (visible(text) != text or "\n" in text or "\t" in text):
             raise SourceError(f"{str(path)!r} is refused: the name {_shortened(text)} holds control characters")
 
 
