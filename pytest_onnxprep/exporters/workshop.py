@@ -22,6 +22,7 @@ from pytest_onnxprep.exporters.export_key import export_key, provers
 from pytest_onnxprep.exporters.failure import export_failed, reasons, sections
 from pytest_onnxprep.exporters.isolated import export_apart, recipe_of
 from pytest_onnxprep.exporters.job import ExportJob
+from pytest_onnxprep.exporters.largest import try_at_largest
 from pytest_onnxprep.exporters.naming import declare_dims
 from pytest_onnxprep.exporters.provenance import is_record, record
 from pytest_onnxprep.fuzz.example import Maker
@@ -209,8 +210,10 @@ class Workshop:
         feeds = _example(signature)
         look_at(path)
         natural = list(trace_run(source, signature, feeds))
+        libraries = custom_op_libraries(variant.options)
         if path != source.model:
-            try_out(path, feeds, custom_op_libraries(variant.options))
+            try_out(path, feeds, libraries)
+        try_at_largest(path, signature, libraries)
         named = _with_own_outputs(signature, natural, path)
         check_contract(
             path,

@@ -171,7 +171,7 @@ def guarded_files(path: Path) -> set[Path]:
 
 
 def look_at(path: Path) -> None:
-    """Look at an ``artifact=`` before onnx and ONNX Runtime act on what it says.
+    """Look at an ``artifact=``, or a file to compare with, before onnx and ONNX Runtime act on what it says.
 
     Raises:
         SourceError: see `guarded_files`; of a file that cannot be read the contract check says so.
@@ -184,7 +184,7 @@ def look_at(path: Path) -> None:
 
 
 def try_out(path: Path, feeds: Feeds, libraries: Sequence[str]) -> None:
-    """Run an ``artifact=`` in a process of its own before it is loaded here.
+    """Run such a file in a process of its own before it is loaded here.
 
     Raises:
         SourceError: it does not end well.
@@ -195,7 +195,7 @@ def try_out(path: Path, feeds: Feeds, libraries: Sequence[str]) -> None:
         return
     failed = failure_to_run(path, beside, feeds, libraries)
     if failed:
-        raise SourceError(f"artifact {str(path)!r} is not loaded here, as in a process of its own {failed}")
+        raise SourceError(f"{str(path)!r} is not loaded here, as in a process of its own {failed}")
 
 
 def _external_files(path: Path, proto: Any) -> set[Path]:

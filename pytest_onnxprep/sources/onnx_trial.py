@@ -40,7 +40,9 @@ def failure_to_load(path: Path, files: Sequence[Path], libraries: Sequence[str] 
     key = ("load", *_identity([path, *files]), *libraries)
     if key not in _known:
         total = _total([path, *files])
-        _known[key] = failure_of(load, str(path), total, _paths(libraries), seconds=SECONDS, memory=_memory(total))
+        _known[key] = failure_of(
+            load, str(path), total, _paths(libraries), seconds=SECONDS, memory=MEMORY_BYTES + 3 * total
+        )
     return _known[key]
 
 
@@ -48,11 +50,25 @@ def failure_to_run(
     path: Path, files: Sequence[Path], feeds: Mapping[str, np.ndarray], libraries: Sequence[str] = ()
 ) -> str:
     """Likewise of a run on these inputs, as it is and optimised."""
-    key = ("run", *_identity([path, *files]), *libraries)
+    return _failure_to_run(run, path, files, feeds, libraries, 1)
+
+
+def failure_at_largest(
+    path: Path, files: Sequence[Path], feeds: Mapping[str, np.ndarray], libraries: Sequence[str] = ()
+) -> str:
+    """Likewise of a run at the largest sizes, as it is: it may take four times as long and twice the memory."""
+    return _failure_to_run(run_once, path, files, feeds, libraries, 2)
+
+
+def _failure_to_run(
+    work: Any, path: Path, files: Sequence[Path], feeds: Mapping[str, np.ndarray], libraries: Sequence[str], times: int
+) -> str:
+    shapes = [(name, array.shape) for name, array in feeds.items()]
+    key = (work.__name__, *_identity([path, *files]), *libraries, *shapes)
     if key not in _known:
         total = _total([path, *files])
-        extra = (total, _paths(libraries))
-        _known[key] = failure_of_run(run, str(path), feeds, *extra, seconds=SECONDS, memory=_memory(total))
+        limits = {"seconds": SECONDS * times**2, "memory": MEMORY_BYTES * times + 3 * total}
+        _known[key] = failure_of_run(work, str(path), feeds, total, _paths(libraries), **limits)
     return _known[key]
 
 
@@ -85,6 +101,12 @@ def run(file: str, feeds: str, dtypes: Mapping[str, str], total: int, libraries:
         _quietly(lambda optimized=optimized: _session(file, total, libraries, optimized=optimized).run(None, given))
 
 
+def run_once(file: str, feeds: str, dtypes: Mapping[str, str], total: int, libraries: Sequence[str]) -> None:
+    """For the child: load and run it as the reference is run."""
+    given = read_feeds(feeds, dtypes)
+    _quietly(lambda: _session(file, total, libraries, optimized=False).run(None, given))
+
+
 def load_library(path: str) -> None:
     """For the child: register a library."""
     import onnxruntime
@@ -112,10 +134,6 @@ def _quietly(work: Any) -> None:
     except Exception as error:
         if "alloc" in str(error):
             raise MemoryError from error
-
-
-def _memory(total: int) -> int:
-    return MEMORY_BYTES + 3 * total
 
 
 def _paths(libraries: Sequence[str]) -> list[str]:

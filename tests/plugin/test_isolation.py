@@ -269,6 +269,11 @@ def test_hostile_files_are_errors_and_the_run_goes_on(story: Any) -> None:
         def test_cut(onnx_model):
             pass
 
+        @onnx_export(build, inputs=X, exporter="torchscript", opset=17)
+        @latency_budget(min_speedup=1.01, against="leak.onnx")
+        def test_rival(onnx_model):
+            pass
+
         @onnx_export(lambda: nn.ReLU().eval(), inputs=X, artifact="cut.onnx")
         def test_artifact(onnx_model):
             pass
@@ -284,6 +289,8 @@ def test_hostile_files_are_errors_and_the_run_goes_on(story: Any) -> None:
     assert verdicts["test_leak", "export"] == verdicts["test_leak", "parity"] == "error"
     assert "tensor 'w' keeps its data outside the file's folder" in found["test_leak", "export"]["summary"]
     assert (verdicts["test_cut", "export"], verdicts["test_artifact", "export"]) == ("error", "fail")
+    assert verdicts["test_rival", "latency"] == "error"
+    assert "keeps its data outside" in found["test_rival", "latency"]["summary"]
     assert verdicts["test_sound", "export"] == "pass"
     assert outside.read_bytes() == b"\0" * 12
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from pytest_onnxprep.errors import OnnxPrepError, SourceError
+from pytest_onnxprep.exporters.largest import try_at_largest
 from pytest_onnxprep.exporters.workshop import trace_run
 from pytest_onnxprep.sources import onnx_trial
 from pytest_onnxprep.sources.load import load_source
 from pytest_onnxprep.sources.onnx_file import OnnxFileSource, try_out
+from pytest_onnxprep.spec.dims import Dim
 
 FLOAT = TensorProto.FLOAT
 value = helper.make_tensor_value_info
@@ -171,3 +174,47 @@ def test_a_library_that_is_none_is_told_by_onnx_runtime(tmp_path: Path) -> None:
 
     with pytest.raises(OnnxPrepError, match="ONNX Runtime does not take"):
         source.derived_signature()
+
+
+def growing(path: Path) -> Path:
+    """Four hundred megabytes for every four of ``n`` beyond the fourth."""
+    ints = {"first": [0], "four": [4], "none": [0], "more": [25_000_000]}
+    one = helper.make_tensor("one", FLOAT, [1], [1.0])
+    nodes = [
+        node("Shape", ["x"], ["shape"]),
+        node("Gather", ["shape", "first"], ["n"]),
+        node("Sub", ["n", "four"], ["beyond"]),
+        node("Max", ["beyond", "none"], ["m"]),
+        node("Mul", ["m", "more"], ["size"]),
+        node("ConstantOfShape", ["size"], ["z"], value=one),
+        node("ReduceSum", ["z"], ["s"], keepdims=0),
+        node("Add", ["x", "s"], ["y"]),
+    ]
+    return saved(
+        path, nodes, [numpy_helper.from_array(np.array(sizes, np.int64), name) for name, sizes in ints.items()]
+    )
+
+
+def test_a_file_that_grows_beyond_measure_is_told_before_its_largest_sizes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the example nothing is wrong with it; the message says at which sizes, and what to change."""
+    monkeypatch.setattr(onnx_trial, "MEMORY_BYTES", 100 << 20)
+    path = growing(tmp_path / "growing.onnx")
+    signature = OnnxFileSource(path).derived_signature()
+
+    trace_run(OnnxFileSource(path), signature, FEEDS)
+    with pytest.raises(SourceError, match=r"of memory; give smaller ranges in dims= \(at n=8\)"):
+        try_at_largest(path, signature, ())
+    try_at_largest(path, replace(signature, dims={"n": Dim(1, 4)}), ())
+
+
+def test_inputs_beyond_measure_are_not_made(tmp_path: Path) -> None:
+    """Whoever declares that much of a file made elsewhere is told so at once."""
+    path = relu(tmp_path / "relu.onnx")
+    signature = replace(OnnxFileSource(path).derived_signature(), dims={"n": Dim(1, 2**30)})
+
+    with pytest.raises(
+        SourceError, match=r"its inputs would take 12.9 GB together; give smaller ranges in dims= \(at n="
+    ):
+        try_at_largest(path, signature, ())
