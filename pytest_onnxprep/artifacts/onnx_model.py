@@ -179,7 +179,9 @@ class OnnxModel:
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Run the file on ONNX Runtime: input name -> array in, output name -> array out."""
-        values = watchdog.run(self.session.run, self.output_names, dict(feeds), self.path.name)
+        values = watchdog.run(
+            self.session.run, self.output_names, dict(feeds), f"the ONNX model of {self.source.label}"
+        )
         return dict(zip(self.output_names, values, strict=True))
 
     def reference(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -132,7 +132,7 @@ class ParityRun:
         if request.oracle == "framework":
             self.answers = Expected(case, self.reference, self.memo_key, shareable=not self._makers())
         self._run_session = case.model.session.run
-        self._name = case.model.path.name if not case.model.parts else case.model.source.label
+        self._name = f"the ONNX model of {case.model.source.label}"
         self._output_names = case.model.output_names
         #: Examples that every run of this test tries.
         self.planned: list[Example] = []
