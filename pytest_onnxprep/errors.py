@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, ParamSpec, Self, TypeVar
 
 from pytest_onnxprep.spec.errors import SpecError, closest
+from pytest_onnxprep.spec.visible import visible
 
 if TYPE_CHECKING:
     from pytest_onnxprep.spec.verdict import CheckResult
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 class OnnxPrepError(Exception):
     """Base of everything that is wrong with a test or its environment."""
+
+    def __str__(self) -> str:
+        """What went wrong; names in it may come from a file, and are shown without control characters."""
+        return visible(super().__str__())
 
 
 class SourceError(OnnxPrepError):

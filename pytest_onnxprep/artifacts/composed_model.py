@@ -64,20 +64,22 @@ class ComposedSession:
         self._inputs = [_Named(name) for name in model.signature.inputs]
         self._outputs = [_Named(name) for name in model.output_names]
         self._provider = model.provider
+        self._options: Any = None
         self._runs = {
             name: (session.run, [output.name for output in session.get_outputs()]) for name, session in sessions.items()
         }
         self.spent_ns: dict[str, list[int]] = {name: [] for name in sessions}
 
-    def run(self, names: Sequence[str] | None, feeds: Arrays, _options: Any = None) -> list[np.ndarray]:
+    def run(self, names: Sequence[str] | None, feeds: Arrays, options: Any = None) -> list[np.ndarray]:
         """The outputs named, in that order; None is all of them."""
+        self._options = options
         found = self._composition.answer(feeds, self._run_part)
         return [found[name] for name in names or [output.name for output in self._outputs]]
 
     def _run_part(self, name: str, feeds: Arrays) -> dict[str, np.ndarray]:
         run, outputs = self._runs[name]
         started = time.perf_counter_ns()
-        values = run(outputs, feeds)
+        values = run(outputs, feeds, self._options)
         self.spent_ns[name].append(time.perf_counter_ns() - started)
         return dict(zip(outputs, values, strict=True))
 

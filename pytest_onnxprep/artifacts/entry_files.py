@@ -10,8 +10,9 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pytest_onnxprep.errors import ExporterError
@@ -19,6 +20,8 @@ from pytest_onnxprep.errors import ExporterError
 MODEL = "model.onnx"
 RECORD = "provenance.json"
 _LAYOUT = 1
+#: Bytes of a record; what converters say is cut off long before.
+_LARGEST_RECORD = 64_000_000
 #: What an absent or half-written file gives. Anything else (too many open files, no permission) says nothing about
 #: the entry and must not cost it.
 _ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
@@ -78,14 +81,37 @@ def read_record(folder: Path, key: str) -> dict[str, Any] | None:
         OSError: it is there and cannot be read.
     """
     try:
+        status = os.lstat(folder / RECORD)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST_RECORD:
+            return None
         outer = json.loads((folder / RECORD).read_bytes())
         body = outer["body"]
         if _text_digest(body) != outer["blake2b"]:
             return None
         record: dict[str, Any] = json.loads(body)
-    except (*_ABSENT, ValueError, TypeError, KeyError):
+        return record if _is_sound(record, key) else None
+    except (*_ABSENT, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
-    return record if record.get("layout") == _LAYOUT and record.get("key") == key else None
+
+
+def _is_sound(record: Mapping[str, Any], key: str) -> bool:
+    """Whether a record has the form that `seal` gives it; what has not may raise anything."""
+    files = record["files"]
+    return (
+        record["layout"] == _LAYOUT
+        and record["key"] == key
+        and isinstance(record["provenance"], dict)
+        and MODEL in files
+        and all(
+            _lies_below(name) and type(each["size"]) is int and isinstance(each["blake2b"], str)
+            for name, each in files.items()
+        )
+    )
+
+
+def _lies_below(name: str) -> bool:
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts and "\0" not in name
 
 
 def stamp(folder: Path, record: Mapping[str, Any]) -> tuple[tuple[str, int, int, int], ...] | None:
@@ -97,8 +123,8 @@ def stamp(folder: Path, record: Mapping[str, Any]) -> tuple[tuple[str, int, int,
     found = []
     try:
         for name, expected in sorted(record["files"].items()):
-            status = os.stat(folder / name)
-            if status.st_size != expected["size"]:
+            status = os.lstat(folder / name)
+            if not stat.S_ISREG(status.st_mode) or status.st_size != expected["size"]:
                 return None
             found.append((name, status.st_ino, status.st_size, status.st_mtime_ns))
     except _ABSENT:
@@ -125,7 +151,7 @@ def discard(folder: Path, temporary: Path) -> None:
         OSError: it cannot be moved.
     """
     os.rename(folder, temporary)
-    if temporary.is_dir():
+    if temporary.is_dir() and not temporary.is_symlink():
         shutil.rmtree(temporary, ignore_errors=True)
     else:
         temporary.unlink()

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pytest_onnxprep.errors import CacheError, OnnxPrepError
+from pytest_onnxprep.runtime import watchdog
 from pytest_onnxprep.runtime.session import make_session
 from pytest_onnxprep.sources.turn import Turn
 from pytest_onnxprep.spec.own_options import custom_op_libraries
@@ -87,7 +89,7 @@ class OnnxModel:
         from pytest_onnxprep.artifacts.shared_weights import shared_weights
 
         weights = shared_weights(self.path, self.graph_proto, self.source) if self.provider is None else None
-        return make_session(self.path, provider=self.provider, custom_ops=self.custom_ops, lean=True, weights=weights)
+        return self._load(provider=self.provider, lean=True, weights=weights)
 
     @cached_property
     def is_large(self) -> bool:
@@ -153,7 +155,21 @@ class OnnxModel:
             provider: execution provider; None is the one this model was made for.
             threads: threads of the intra-op pool; None is ONNX Runtime's default.
         """
-        return make_session(self.path, provider=provider or self.provider, threads=threads, custom_ops=self.custom_ops)
+        return self._load(provider=provider or self.provider, threads=threads)
+
+    def _load(self, **how: Any) -> Any:
+        try:
+            return make_session(self.path, custom_ops=self.custom_ops, **how)
+        except OnnxPrepError:
+            raise
+        except Exception as error:
+            if not self.cached:  # the contract check has just loaded it
+                raise
+            raise CacheError(
+                f"the export cache holds a file that ONNX Runtime cannot load, {self.path}: "
+                f"{' '.join(str(error).split())[:300]}. Next step: delete the folder {self.path.parent}; the export is "
+                "then made afresh."
+            ) from error
 
     def in_double(self) -> Any:
         """What computes the outputs in float64: ``.run(feeds)``, None where that cannot be done."""
@@ -163,7 +179,9 @@ class OnnxModel:
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Run the file on ONNX Runtime: input name -> array in, output name -> array out."""
-        values = self.session.run(self.output_names, dict(feeds))
+        values = watchdog.run(
+            self.session.run, self.output_names, dict(feeds), f"the ONNX model of {self.source.label}"
+        )
         return dict(zip(self.output_names, values, strict=True))
 
     def reference(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

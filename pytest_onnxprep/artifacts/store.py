@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import re
 import shutil
 import time
@@ -75,11 +76,16 @@ class Store:
         self.lock_minutes = lock_minutes
         self._prepared = False
 
-    def get_or_make(self, key: str, make: Make) -> Entry:
+    def get_or_make(self, key: str, make: Make, *, accepts: Callable[[dict[str, Any]], bool] = lambda _: True) -> Entry:
         """Return the entry for ``key``, made by ``make(folder)`` unless it is there and intact.
 
         ``make`` writes ``model.onnx`` (and external data beside it) into the empty folder it is given and returns
         JSON-able provenance. Of all processes asking for a key at the same time, one makes it and the others wait.
+
+        Args:
+            key: a lower-case hex digest.
+            make: see above.
+            accepts: whether provenance that was found is such as ``make`` returns; else the entry counts as damaged.
 
         Raises:
             CacheError: the store cannot be read or written, or the lock could not be had in time.
@@ -91,7 +97,7 @@ class Store:
         self._prepare()
         with self._locked(key):
             with self._disk(f"read the entry {target}"):
-                provenance = self._look_up(key, target)
+                provenance = self._look_up(key, target, accepts)
             if provenance is not None:
                 return Entry(target / entry_files.MODEL, provenance, cached=True)
             failed = self.failures.load(key)
@@ -155,11 +161,13 @@ class Store:
                         shutil.rmtree(path, ignore_errors=True)
         self._prepared = True
 
-    def _look_up(self, key: str, target: Path) -> dict[str, Any] | None:
+    def _look_up(self, key: str, target: Path, accepts: Callable[[dict[str, Any]], bool]) -> dict[str, Any] | None:
         """The provenance of an intact entry; anything else at its place is removed."""
-        if not target.exists():
+        if not os.path.lexists(target):  # a link that leads nowhere is in the way, too
             return None
-        record = entry_files.read_record(target, key)
+        record = None if target.is_symlink() else entry_files.read_record(target, key)
+        if record is not None and not accepts(record["provenance"]):
+            record = None
         stamp = None if record is None else entry_files.stamp(target, record)
         if record is not None and stamp is not None:
             known = _verified.get(str(target)) == stamp

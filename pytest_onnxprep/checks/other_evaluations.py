@@ -11,6 +11,7 @@ from pytest_onnxprep.artifacts.onnx_model import OnnxModel
 from pytest_onnxprep.compare.choices import free_choices
 from pytest_onnxprep.compare.noise import with_noise
 from pytest_onnxprep.localise.probe import open_session
+from pytest_onnxprep.runtime import watchdog
 from pytest_onnxprep.spec.tolerance import EPSILON
 
 Arrays = Mapping[str, np.ndarray]
@@ -56,7 +57,9 @@ class OtherEvaluations:
                     folder = self._model.path.resolve().parent
                     self._sessions[key] = open_session(model, folder, self._model.custom_ops)
             session = self._sessions[key]
-            return [] if session is None else [session.run([name], dict(feeds))[0] for _ in range(runs)]
+            if session is None:
+                return []
+            return [watchdog.run(session.run, [name], dict(feeds), key)[0] for _ in range(runs)]
         except Exception:
             self._sessions[key] = None
             return []

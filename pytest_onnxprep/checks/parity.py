@@ -17,6 +17,7 @@ from pytest_onnxprep.fuzz.draw import climb, draw_examples
 from pytest_onnxprep.fuzz.example import Example
 from pytest_onnxprep.fuzz.plan import Failures, corner_examples
 from pytest_onnxprep.fuzz.shrink import shrink
+from pytest_onnxprep.runtime.watchdog import watching
 from pytest_onnxprep.spec.verdict import CheckResult, Verdict
 
 #: What a failing check is raised as.
@@ -39,7 +40,8 @@ def run(case: Case) -> CheckResult:
         SourceError: the framework refuses every example, or the samples do not fit the signature.
         SpecError: ``outputs=`` names an output the model does not have.
     """
-    return run_parts(case, _run_one) if case.model.parts else _run_one(case)
+    with watching():
+        return run_parts(case, _run_one) if case.model.parts else _run_one(case)
 
 
 def _run_one(case: Case) -> CheckResult:

@@ -18,10 +18,11 @@ from pytest_onnxprep.compare.conditioning import Cause
 from pytest_onnxprep.compare.elementwise import Difference
 from pytest_onnxprep.compare.outputs import Comparison, Rule, compare_outputs
 from pytest_onnxprep.compare.tasks import TASK_METRICS
-from pytest_onnxprep.errors import ReferenceRefused, SpecError, closest
+from pytest_onnxprep.errors import OnnxPrepError, ReferenceRefused, SpecError, closest
 from pytest_onnxprep.fuzz.example import Example, Maker
 from pytest_onnxprep.fuzz.masks import OF_PADDING
 from pytest_onnxprep.fuzz.nudge import nudged, shifted
+from pytest_onnxprep.runtime import watchdog
 from pytest_onnxprep.spec.check_requests import ParityRequest
 from pytest_onnxprep.spec.signature import Signature
 
@@ -131,6 +132,7 @@ class ParityRun:
         if request.oracle == "framework":
             self.answers = Expected(case, self.reference, self.memo_key, shareable=not self._makers())
         self._run_session = case.model.session.run
+        self._name = f"the ONNX model of {case.model.source.label}"
         self._output_names = case.model.output_names
         #: Examples that every run of this test tries.
         self.planned: list[Example] = []
@@ -164,7 +166,9 @@ class ParityRun:
             expected = self.reference(feeds)
         look = look or self.arbiter.suspicious
         try:
-            values = self._run_session(self._output_names, feeds)
+            values = watchdog.run(self._run_session, self._output_names, feeds, self._name)
+        except OnnxPrepError:
+            raise
         except Exception as error:
             return Failure(example, feeds, expected, None, " ".join(str(error).split()))
         actual = dict(zip(self._output_names, values, strict=True))

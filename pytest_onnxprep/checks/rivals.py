@@ -19,6 +19,7 @@ from pytest_onnxprep.runtime.duet import Side, duet, function_side, onnx_side, s
 from pytest_onnxprep.runtime.duet_report import DuetReport
 from pytest_onnxprep.runtime.sampler import Samples
 from pytest_onnxprep.sources.load import places
+from pytest_onnxprep.sources.onnx_file import look_at, try_out
 from pytest_onnxprep.spec.comparison import BASELINE, FRAMEWORK, Comparison
 from pytest_onnxprep.spec.verdict import Verdict
 from pytest_onnxprep.stats.sequential import Ruling
@@ -218,6 +219,8 @@ def _model_side(case: Case, name: str, model: OnnxModel, feeds: Mapping[str, Any
 
 def _side(case: Case, name: str, path: Path, feeds: Mapping[str, Any]) -> Side:
     provider = case.request.provider or case.model.provider
+    look_at(path)  # it was made elsewhere
+    try_out(path, feeds, case.model.custom_ops)
     return onnx_side(
         name, path, feeds, provider=provider, threads=case.request.threads, custom_ops=case.model.custom_ops
     )

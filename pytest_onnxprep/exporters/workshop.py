@@ -18,18 +18,20 @@ from pytest_onnxprep.exporters import catalog
 from pytest_onnxprep.exporters.additions import add_to
 from pytest_onnxprep.exporters.chatter import Chatter, captured, tracer_warnings
 from pytest_onnxprep.exporters.contract import check_contract
-from pytest_onnxprep.exporters.export_key import export_key, installed, provers
+from pytest_onnxprep.exporters.export_key import export_key, provers
 from pytest_onnxprep.exporters.failure import export_failed, reasons, sections
 from pytest_onnxprep.exporters.isolated import export_apart, recipe_of
 from pytest_onnxprep.exporters.job import ExportJob
+from pytest_onnxprep.exporters.largest import try_at_largest
 from pytest_onnxprep.exporters.naming import declare_dims
+from pytest_onnxprep.exporters.provenance import is_record, record
 from pytest_onnxprep.fuzz.example import Maker
 from pytest_onnxprep.runtime.session import provider_name
 from pytest_onnxprep.sources.base import Source
 from pytest_onnxprep.sources.custody import Custody, untouched
 from pytest_onnxprep.sources.load import load_source
-from pytest_onnxprep.sources.onnx_file import guarded_files
-from pytest_onnxprep.sources.onnx_guard import read_model
+from pytest_onnxprep.sources.onnx_file import look_at, try_out
+from pytest_onnxprep.sources.onnx_trial import check_libraries
 from pytest_onnxprep.sources.turn import Turn
 from pytest_onnxprep.sources.turned import turned
 from pytest_onnxprep.spec.own_options import custom_op_libraries
@@ -87,6 +89,7 @@ class Workshop:
         if "rewritten" in variant.options and artifact is None:
             return self._export_rewritten(source, signature, variant, domains, feeds)
         variant = self._settled(source, variant, artifact)
+        check_libraries(custom_op_libraries(variant.options))
         if artifact is None:
             catalog.check_layout(catalog.find(variant.exporter or "none"), Turn.of(variant.options))
         if not source.built():  # its fingerprint would know nothing of the weights
@@ -183,7 +186,7 @@ class Workshop:
         def make(folder: Path) -> dict[str, Any]:
             return make_export(source, signature, variant, domains, feeds, folder)
 
-        entry = self.store.get_or_make(key, make)
+        entry = self.store.get_or_make(key, make, accepts=is_record)
         named = signature.with_outputs(entry.provenance["outputs"])
         proven = not entry.cached or entry.provenance.get("proven_with") == provers()
         if self.provider is not None or not proven:
@@ -204,8 +207,13 @@ class Workshop:
         self, source: Source, signature: Signature, variant: Variant, domains: tuple[str, ...], path: Path
     ) -> OnnxModel:
         """Take a file made elsewhere: same contract, no naming of dims, no copy."""
-        _guard(path)
-        natural = list(trace_run(source, signature, _example(signature)))
+        feeds = _example(signature)
+        look_at(path)
+        natural = list(trace_run(source, signature, feeds))
+        libraries = custom_op_libraries(variant.options)
+        if path != source.model:
+            try_out(path, feeds, libraries)
+        try_at_largest(path, signature, libraries)
         named = _with_own_outputs(signature, natural, path)
         check_contract(
             path,
@@ -217,15 +225,6 @@ class Workshop:
         )
         provenance = {"source": source.label, "exporter": "none", "file": str(path), "outputs": natural}
         return OnnxModel(path, named, source, variant, provenance, provider=self.provider)
-
-
-def _guard(path: Path) -> None:
-    """Look at a file made elsewhere before onnx and ONNX Runtime act on what it says."""
-    try:
-        read_model(path)
-    except SourceError:
-        return  # a file that cannot be read is the model's failure: the contract check says so
-    guarded_files(path)
 
 
 def _with_own_outputs(signature: Signature, natural: list[str], path: Path) -> Signature:
@@ -293,29 +292,12 @@ def make_export(
         raise type(finding)(
             replace(result, details=f"{result.message}{reasons(job.notes)}", sections=sections(chatter))
         ) from None
-    return _record(job, info, seconds, chatter)
+    return record(job, info, seconds, chatter)
 
 
 def _allowed(variant: Variant, domains: tuple[str, ...]) -> tuple[str, ...]:
     """The declared domains, and the one of ONNX Runtime's fusions where they were asked for."""
     return (*domains, "com.microsoft") if variant.options.get("ort_fusions") else domains
-
-
-def _record(job: ExportJob, info: catalog.ExporterInfo, seconds: float, chatter: Chatter) -> dict[str, Any]:
-    """How a file came about."""
-    return {
-        "source": job.source.label,
-        "framework": job.source.framework,
-        "exporter": info.name,
-        "opset": job.variant.opset,
-        "export_s": round(seconds, 3),
-        "outputs": job.output_names,
-        "traced_at": {name: list(array.shape) for name, array in job.feeds.items()},
-        "packages": {name: installed(name) for name in info.packages},
-        "converter_output": chatter.lines(),
-        "proven_with": provers(),
-        **job.notes,
-    }
 
 
 def _example(signature: Signature) -> dict[str, np.ndarray]:

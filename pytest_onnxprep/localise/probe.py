@@ -13,6 +13,7 @@ import numpy as np
 
 from pytest_onnxprep.artifacts.onnx_model import tensor_bytes
 from pytest_onnxprep.localise.graph import Arrays, Graph
+from pytest_onnxprep.runtime import watchdog
 from pytest_onnxprep.runtime.bfloat16 import teach
 from pytest_onnxprep.runtime.custom_ops import register
 
@@ -60,7 +61,8 @@ def run_model(
     readable = {value.name for value in session.get_outputs()}
     wanted = [name for name in outputs if name in readable]
     taken = {value.name for value in session.get_inputs()}
-    values = session.run(wanted, {name: array for name, array in feeds.items() if name in taken})
+    given = {name: array for name, array in feeds.items() if name in taken}
+    values = watchdog.run(session.run, wanted, given, "a part of the model")
     return dict(zip(wanted, values, strict=True))
 
 

@@ -14,6 +14,7 @@ from pytest_onnxprep.localise.graph import Arrays
 from pytest_onnxprep.localise.match import layout_orders, sample_error
 from pytest_onnxprep.localise.observe import SHAPERS, Observation
 from pytest_onnxprep.localise.probe import Probe, is_array, open_session
+from pytest_onnxprep.runtime import watchdog
 from pytest_onnxprep.sources.trace import Digest, digest
 
 #: An output is mended where this share of its error is left, at most.
@@ -197,7 +198,8 @@ class Repair:
         wanted = [one for one in wrong if one != name]
         taken = {one.name for one in session.get_inputs()}
         try:
-            values = session.run(wanted, {n: a for n, a in {**feeds, name: value}.items() if n in taken})
+            given = {n: a for n, a in {**feeds, name: value}.items() if n in taken}
+            values = watchdog.run(session.run, wanted, given, "a part of the model")
         except Exception:  # a shape that does not fit
             return None
         return {**found, **dict(zip(wanted, values, strict=True))}

@@ -9,6 +9,7 @@ import pytest
 from pytest_onnxprep.errors import Finding, OnnxPrepError, SpecError
 from pytest_onnxprep.plugin.keys import RESULT
 from pytest_onnxprep.spec.verdict import CheckResult, Verdict
+from pytest_onnxprep.spec.visible import visible
 
 
 def attach_record(item: Any, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
@@ -92,11 +93,11 @@ def _line(error: BaseException) -> str:
 def _plain(value: Any) -> Any:
     """Python's own types only: xdist and JSON take nothing else."""
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {visible(str(key)): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     if hasattr(value, "item") and not isinstance(value, (str, bytes)):
         return _plain(value.item())
-    if value is None or isinstance(value, (bool, int, float, str)):
+    if value is None or isinstance(value, (bool, int, float)):
         return value
-    return str(value)
+    return visible(str(value))

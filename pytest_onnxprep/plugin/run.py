@@ -30,6 +30,7 @@ from pytest_onnxprep.plugin.option_checks import mark_of, module_of
 from pytest_onnxprep.plugin.options import effort, option
 from pytest_onnxprep.plugin.rivals import rivals_of
 from pytest_onnxprep.spec.verdict import CheckResult, Verdict
+from pytest_onnxprep.spec.visible import visible
 
 #: Checks whose figures the other workers of xdist would change. Memory is not one of them.
 _TIMED = ("latency", "startup", "throughput", "profile")
@@ -53,7 +54,7 @@ def run_item(item: CheckItem) -> object | None:
         # A defect of the plugin, or a framework that broke in a way nobody foresaw: say so, keep the trace at hand.
         text = f"{type(error).__name__}: {error}"
         item.stash[RESULT] = CheckResult(Verdict.ERROR, f"unexpected {text}"[:300])
-        item.add_report_section("call", "onnxprep trace", traceback.format_exc())
+        item.add_report_section("call", "onnxprep trace", visible(traceback.format_exc()))
         raise OnnxPrepError(f"the check {item.cell.check!r} broke off unexpectedly: {text}") from None
     item.stash[RESULT] = result
     for title, text in result.sections:

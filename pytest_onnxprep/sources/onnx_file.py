@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from pytest_onnxprep.errors import OnnxPrepError, ReferenceRefused, SourceError, SpecError
+from pytest_onnxprep.runtime import watchdog
 from pytest_onnxprep.sources.base import Arrays, Double, Feeds, Source, name_outputs
 from pytest_onnxprep.sources.load import one_line
 from pytest_onnxprep.sources.onnx_guard import check_names, check_untrusted, read_model
+from pytest_onnxprep.sources.onnx_trial import check_libraries, failure_to_load, failure_to_run
 from pytest_onnxprep.sources.source_code import Digest
 from pytest_onnxprep.spec.own_options import EXTENSIONS
 from pytest_onnxprep.spec.shape import DimExpr, parse_dim
@@ -30,11 +32,13 @@ class OnnxFileSource(Source):
     framework = "onnx"
 
     def __init__(self, path: Path) -> None:
-        self._large = is_large(guarded_files(path))  # read before ONNX Runtime follows where the file points
+        self._beside = sorted(guarded_files(path))  # read before ONNX Runtime follows where the file points
+        self._large = is_large(self._beside)
         self.model = path
         self.label = f"{path.name} (ONNX file)"
         self._session: Any = None
         self._custom_ops: tuple[str, ...] = ()
+        self._tried = False
 
     def equip(self, libraries: Sequence[str]) -> bool:
         """See `Source.equip`."""
@@ -48,6 +52,10 @@ class OnnxFileSource(Source):
             from pytest_onnxprep.runtime.isolation import prove
             from pytest_onnxprep.runtime.session import make_session
 
+            check_libraries(self._custom_ops)
+            failed = failure_to_load(self.model, self._beside, self._custom_ops)
+            if failed:
+                raise SourceError(f"{str(self.model)!r} is not loaded here, as in a process of its own {failed}")
             try:
                 if not self._custom_ops:  # a child has no operators that are written in Python
                     prove(self.model, optimized=False)
@@ -76,11 +84,22 @@ class OnnxFileSource(Source):
             specs[name] = TensorSpec(dtype, dims)
         return Signature(specs)
 
+    def try_out(self, feeds: Feeds, signature: Signature) -> str:  # noqa: ARG002 - its outputs are its own
+        """See `Source.try_out`."""
+        return failure_to_run(self.model, self._beside, feeds, self._custom_ops)
+
     def run(self, feeds: Feeds, signature: Signature) -> Arrays:
         """See `Source.run`."""
         names = [output.name for output in self.session.get_outputs()]
+        if not self._tried:  # a stage of a pipeline answers before anybody exports it
+            failed = self.try_out(feeds, signature)
+            if failed:
+                raise SourceError(f"{self.label} is not run here, as in a process of its own {failed}")
+            self._tried = True
         try:
-            values = self.session.run(names, dict(feeds))
+            values = watchdog.run(self.session.run, names, dict(feeds), self.label)
+        except OnnxPrepError:
+            raise
         except Exception as error:
             raise ReferenceRefused(f"{type(error).__name__}: {one_line(error)}") from error
         return dict(name_outputs(list(zip(names, values, strict=True)), signature, self.label))
@@ -120,7 +139,7 @@ def _way_out(error: Exception) -> str:
 def _dim(symbol: str | None, tensor: str, axis: int) -> DimExpr:
     """A symbol of an ONNX file (``past + seq`` too); ``<tensor>_dim<axis>`` where it says nothing."""
     if symbol and not symbol.startswith("unk__"):
-        with suppress(SpecError):
+        with suppress(SpecError, RecursionError):
             return parse_dim(symbol)
     stem = "".join(character if character.isalnum() else "_" for character in tensor)
     return DimExpr(f"{stem}_dim{axis}")
@@ -149,6 +168,34 @@ def guarded_files(path: Path) -> set[Path]:
         raise SourceError(f"{str(path)!r} is refused: it keeps data where no file can be: {error}") from error
     check_untrusted(path, proto)
     return found
+
+
+def look_at(path: Path) -> None:
+    """Look at an ``artifact=``, or a file to compare with, before onnx and ONNX Runtime act on what it says.
+
+    Raises:
+        SourceError: see `guarded_files`; of a file that cannot be read the contract check says so.
+    """
+    try:
+        read_model(path)
+    except SourceError:
+        return
+    guarded_files(path)
+
+
+def try_out(path: Path, feeds: Feeds, libraries: Sequence[str]) -> None:
+    """Run such a file in a process of its own before it is loaded here.
+
+    Raises:
+        SourceError: it does not end well.
+    """
+    try:
+        beside = sorted(external_files(path))
+    except SourceError:
+        return
+    failed = failure_to_run(path, beside, feeds, libraries)
+    if failed:
+        raise SourceError(f"{str(path)!r} is not loaded here, as in a process of its own {failed}")
 
 
 def _external_files(path: Path, proto: Any) -> set[Path]:

@@ -1,7 +1,7 @@
 """A file from elsewhere is looked at before onnx and ONNX Runtime act on what it says.
 
 Both allocate what a file declares and follow where it points: a file of a hundred bytes can ask for a terabyte. What is
-refused here costs neither memory nor time. What ONNX Runtime itself stumbles over is for ``--onnxprep-isolate``.
+refused here costs neither memory nor time. What no look at the file tells is for `pytest_onnxprep.sources.onnx_trial`.
 """
 
 from __future__ import annotations
@@ -13,13 +13,21 @@ from typing import Any
 
 from pytest_onnxprep.errors import SourceError
 from pytest_onnxprep.sources.load import one_line
+from pytest_onnxprep.spec.visible import visible
 
 #: What one protobuf holds at most.
 MOST_FILE_BYTES = 2**31 - 1
-#: What one tensor of a fixed shape may take.
-MOST_TENSOR_BYTES = 2**33
-#: Nodes after all functions are written out.
-MOST_NODES = 5_000_000
+#: What one tensor of a fixed shape may take; weights with data outside the file may take more.
+MOST_TENSOR_BYTES = 4_000_000_000
+#: What the inputs may take together, of which a check holds several.
+MOST_INPUT_BYTES = 1_000_000_000
+#: Nodes after all functions are written out, unless the file holds half as many: 16 thousand load in 4 s, and twice as
+#: many in four times that.
+MOST_NODES = 20_000
+#: Axes NumPy's arrays may have.
+_MOST_AXES = 64
+#: Characters of a dim: an expression over others, at most.
+_LONGEST_DIM = 500
 #: Initializers above this are no sizes that shape inference computes with.
 _SMALL_BYTES = 4096
 
@@ -66,11 +74,16 @@ def read_model(path: Path) -> Any:
 def check_names(path: Path, proto: Any) -> None:
     """Refuse a file whose names are no text: protobuf hands those out as bytes, and whoever joins or prints them fails.
 
+    Nor may they hold control characters, which would clear the terminal, or look like lines of pytest's own.
+
     Raises:
         SourceError: there is one.
     """
-    if any(isinstance(text, bytes) for text in _texts(proto)):
-        raise SourceError(f"{str(path)!r} is refused: it holds names that are no UTF-8 text; the file is damaged")
+    for text in _texts(proto):
+        if isinstance(text, bytes):
+            raise SourceError(f"{str(path)!r} is refused: it holds names that are no UTF-8 text; the file is damaged")
+        if not text.isprintable() and (visible(text) != text or "\n" in text or "\t" in text):
+            raise SourceError(f"{str(path)!r} is refused: the name {_shortened(text)} holds control characters")
 
 
 def check_untrusted(path: Path, proto: Any) -> None:
@@ -89,7 +102,7 @@ def check_untrusted(path: Path, proto: Any) -> None:
     problems = (
         f"tensor {tensor.name!r} {said}" for tensor in tensors_of(proto) if (said := _of_tensor(tensor, folder))
     )
-    problem = next(problems, "") or _of_functions(proto) or _of_sizes(proto)
+    problem = next(problems, "") or _of_functions(proto) or _of_sizes(proto) or _of_inputs(proto)
     if problem:
         raise SourceError(f"{str(path)!r} is refused: {problem}")
 
@@ -100,9 +113,13 @@ def _texts(proto: Any) -> Iterator[Any]:
 
     yield from (proto.producer_name, proto.producer_version)
     yield from (entry.domain for entry in proto.opset_import)
-    for pair in (*proto.metadata_props, *(entry for tensor in tensors_of(proto) for entry in tensor.external_data)):
-        yield from (pair.key, pair.value)
-    yield from (text for function in proto.functions for text in (function.domain, function.name, *function.input))
+    yield from (pair.key for pair in proto.metadata_props)
+    yield from (pair.value for pair in proto.metadata_props if isinstance(pair.value, bytes))  # text may have lines
+    for entry in (entry for tensor in tensors_of(proto) for entry in tensor.external_data):
+        yield from (entry.key, entry.value)
+    for function in proto.functions:
+        yield from (function.domain, function.name, *function.input, *function.output, *function.attribute)
+        yield from (entry.domain for entry in function.opset_import)
     graphs, nodes = [proto.graph], [*(node for function in proto.functions for node in function.node)]
     while graphs or nodes:
         if graphs:
@@ -111,7 +128,9 @@ def _texts(proto: Any) -> Iterator[Any]:
             for value in (*graph.input, *graph.output, *graph.value_info):
                 yield value.name
                 yield from (dim.dim_param for dim in value.type.tensor_type.shape.dim)
+            yield graph.name
             yield from (tensor.name for tensor in graph.initializer)
+            yield from (sparse.values.name for sparse in graph.sparse_initializer)
             continue
         node = nodes.pop()
         yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
@@ -179,13 +198,30 @@ def _of_functions(proto: Any) -> str:
         written_out = total(proto.graph.node, 0)
     except _CycleError as error:
         return str(error)
-    if written_out > MOST_NODES:
+    held = len(proto.graph.node) + sum(len(function.node) for function in proto.functions)
+    if proto.functions and written_out > max(MOST_NODES, 2 * held):
         return f"its functions come to {written_out:.2g} nodes when they are written out"
     return ""
 
 
 class _CycleError(Exception):
     """Functions without an end."""
+
+
+def _of_inputs(proto: Any) -> str:
+    """Inputs that no check can make: too many axes, endless names of dims, or too large together."""
+    total = 0
+    weights = {tensor.name for tensor in proto.graph.initializer}
+    for value in proto.graph.input:
+        kind = value.type.tensor_type
+        if len(kind.shape.dim) > _MOST_AXES:
+            return f"input {value.name!r} has {len(kind.shape.dim)} axes; NumPy has at most {_MOST_AXES}"
+        if any(len(dim.dim_param) > _LONGEST_DIM for dim in kind.shape.dim):
+            return f"a dim of input {value.name!r} has a name of more than {_LONGEST_DIM} characters"
+        sizes = [dim.dim_value for dim in kind.shape.dim if dim.HasField("dim_value")]
+        if value.name not in weights and all(size > 0 for size in sizes):
+            total += math.prod(sizes) * max(1, _bits(kind.elem_type) // 8)
+    return f"its inputs would take {_size(total)} together" if total > MOST_INPUT_BYTES else ""
 
 
 def _of_sizes(proto: Any) -> str:
@@ -243,6 +279,10 @@ def _bits(number: int) -> int:
         return int(onnx.helper.tensor_dtype_to_np_dtype(number).itemsize) * 8
     except Exception:  # of a newer onnx
         return 0
+
+
+def _shortened(text: str) -> str:
+    return repr(text if len(text) <= 60 else f"{text[:57]}...")
 
 
 def _size(count: int) -> str:

@@ -57,19 +57,22 @@ def failure_of(work: Callable[..., None], *arguments: Any, seconds: float = SECO
     return "the process that tries it out did not answer" if answer is None else str(answer)
 
 
-def failure_of_run(work: Callable[..., None], file: str, feeds: Mapping[str, np.ndarray], **limits: Any) -> str:
-    """Call ``work(file, path, names)`` likewise, which gets the inputs by ``read_feeds(path, names)``.
+def failure_of_run(
+    work: Callable[..., None], file: str, feeds: Mapping[str, np.ndarray], *extra: Any, **limits: Any
+) -> str:
+    """Call ``work(file, path, names, *extra)`` likewise, which gets the inputs by ``read_feeds(path, names)``.
 
     Args:
         work: a function of a module.
         file: the model.
         feeds: what it is to be run on.
+        *extra: what JSON can hold.
         **limits: ``seconds`` and ``memory``, see `failure_of`.
     """
     with tempfile.TemporaryDirectory(prefix="onnxprep-trial-") as folder:
         path = Path(folder, "feeds.npz")
         names = {key: [name, feeds[name].dtype.name] for key, name in save_arrays(path, feeds).items()}
-        return failure_of(work, file, str(path), names, **limits)
+        return failure_of(work, file, str(path), names, *extra, **limits)
 
 
 def read_feeds(path: str, names: Mapping[str, tuple[str, str]]) -> dict[str, np.ndarray]:

@@ -6,9 +6,15 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
+from pytest_onnxprep.spec.visible import visible
+
 
 class SpecError(ValueError):
     """A specification (shape, dim, tolerance, budget, ...) is malformed; the message says what is accepted."""
+
+    def __str__(self) -> str:
+        """What is wrong, without control characters."""
+        return visible(super().__str__())
 
 
 def closest(word: str, known: Iterable[str]) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pytest_onnxprep.spec.visible import visible
+
 
 class Verdict(enum.Enum):
     """``FAIL``: the model misses its requirement. ``ERROR``: the test or the environment is broken."""
@@ -35,6 +37,13 @@ class CheckResult:
     figures: Mapping[str, Any] = field(default_factory=dict)
     details: str = ""
     sections: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        """Names in the texts may come from a file: control characters are written out."""
+        object.__setattr__(self, "summary", visible(self.summary))
+        object.__setattr__(self, "details", visible(self.details))
+        sections = tuple((visible(title), visible(text)) for title, text in self.sections)
+        object.__setattr__(self, "sections", sections)
 
     @property
     def message(self) -> str:

@@ -6,15 +6,18 @@ import errno
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from pytest_onnxprep.artifacts import entry_files
 from pytest_onnxprep.artifacts import store as store_module
 from pytest_onnxprep.artifacts.store import Store
 from pytest_onnxprep.errors import CacheError, ContractViolation, ExporterError, ExportFailed, Finding
@@ -537,3 +540,96 @@ def test_provenance_json_is_readable(store):
 
     assert body["provenance"] == entry.provenance
     assert body["files"]["model.onnx"]["size"] == 5
+
+
+def rewritten(entry: Path, body: object) -> None:
+    """A record whose digest is right, whatever it says."""
+    text = body if isinstance(body, str) else json.dumps(body)
+    record = entry / "provenance.json"
+    record.chmod(0o644)
+    record.write_text(json.dumps({"body": text, "blake2b": entry_files._text_digest(text)}))
+
+
+def edited(entry: Path, **changes: object) -> None:
+    """A record with other entries; None leaves one out."""
+    body = json.loads(json.loads((entry / "provenance.json").read_text())["body"]) | changes
+    rewritten(entry, {name: value for name, value in body.items() if value is not None})
+
+
+def as_pipe(path: Path) -> None:
+    """A pipe in the place of a file: whoever reads it waits for ever."""
+    path.unlink()
+    os.mkfifo(path)
+
+
+def as_link(path: Path) -> None:
+    """A link in the place of a file."""
+    moved = path.rename(path.parent.parent / "elsewhere")
+    path.symlink_to(moved)
+
+
+def without_files(entry: Path) -> None:
+    """A record that vouches for nothing, and nothing there."""
+    edited(entry, files={})
+    (entry / "model.onnx").unlink()
+
+
+def as_loop(entry: Path) -> None:
+    """A link to itself in the place of the entry."""
+    shutil.rmtree(entry)
+    entry.symlink_to(entry.name)
+
+
+def of_files(**files: object) -> Callable[[Path], None]:
+    """A record of other files beside the model."""
+
+    def damage(entry: Path) -> None:
+        body = json.loads(json.loads((entry / "provenance.json").read_text())["body"])
+        edited(entry, files=body["files"] | files)
+
+    return damage
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda entry: rewritten(entry, [1]),
+        lambda entry: rewritten(entry, "5"),
+        lambda entry: rewritten(entry, "[" * 100_000),
+        lambda entry: edited(entry, files=None),
+        lambda entry: edited(entry, files=[]),
+        lambda entry: edited(entry, files="model.onnx"),
+        lambda entry: edited(entry, files={"model.onnx": 5}),
+        lambda entry: edited(entry, files={"model.onnx": {"size": "5", "blake2b": "x"}}),
+        lambda entry: edited(entry, files={"model.onnx": {}}),
+        of_files(**{"../../x": {"size": 0, "blake2b": ""}}),
+        of_files(**{"/etc/passwd": {"size": 0, "blake2b": ""}}),
+        of_files(**{"a\0b": {"size": 0, "blake2b": ""}}),
+        of_files(more={"size": 2**70, "blake2b": ""}),
+        lambda entry: edited(entry, provenance=None),
+        lambda entry: edited(entry, provenance=[1]),
+        lambda entry: edited(entry, provenance={}),
+        lambda entry: edited(entry, key=[KEY]),
+        without_files,
+        lambda entry: as_pipe(entry / "provenance.json"),
+        lambda entry: as_pipe(entry / "model.onnx"),
+        lambda entry: as_link(entry / "provenance.json"),
+        lambda entry: as_link(entry / "model.onnx"),
+        as_loop,
+        lambda entry: (shutil.rmtree(entry), entry.symlink_to(entry.parents[2]))[0],
+    ],
+)
+def test_an_entry_of_an_odd_form_is_made_again(store, damage):
+    """Whatever its record says, and whatever lies there: nothing of it is used, and no error ends the run."""
+    make = Maker()
+    entry = store.get_or_make(KEY, make).path.parent
+    damage(entry)
+    store_module._verified.clear()
+
+    again = store.get_or_make(KEY, make, accepts=lambda provenance: "exporter" in provenance)
+
+    assert (again.cached, make.calls) == (False, 2)
+    assert again.path.read_bytes() == b"model"
+    assert again.provenance == {"exporter": "dynamo", "opset": 20}
+    assert not again.path.is_symlink()
+    assert not list((store.root / "tmp").iterdir())

@@ -365,3 +365,35 @@ def test_an_error_looks_like_an_error(story):
 
     outcome.result.assert_outcomes(passed=1, failed=1, errors=1)
     assert outcome.counts() == {"error": 1, "pass": 1, "fail": 1}
+
+
+def test_names_with_control_characters_do_not_reach_the_terminal(story):
+    """A layer's name, a file's name, and what a framework says of them."""
+    (story.path / "a\x1b[2Jb.onnx").write_bytes(b"zz")
+    outcome = story(
+        """
+        class Odd(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.add_module("a\\x1b[2J", nn.Linear(4, 2))
+            def forward(self, x):
+                raise ValueError("no \\x1b[2J\\rPASSED")
+
+        def build_odd():
+            return Odd().eval()
+
+        @onnx_export(build_odd, inputs=X, exporter="torchscript", opset=17)
+        @parity()
+        def test_odd(onnx_model):
+            pass
+
+        @onnx_export("a\\x1b[2Jb.onnx")
+        def test_file(onnx_model):
+            pass
+        """
+    )
+
+    assert outcome.counts() == {"error": 3}
+    assert "\x1b[2J" not in outcome.text
+    assert "\r" not in outcome.text
+    assert "x1b[2J" in outcome.text

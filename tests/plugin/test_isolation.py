@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from pytest_onnxprep.runtime import isolation
+from pytest_onnxprep.runtime import isolation, watchdog
 from pytest_onnxprep.runtime.isolation import Ended
 
 
@@ -269,6 +269,11 @@ def test_hostile_files_are_errors_and_the_run_goes_on(story: Any) -> None:
         def test_cut(onnx_model):
             pass
 
+        @onnx_export(build, inputs=X, exporter="torchscript", opset=17)
+        @latency_budget(min_speedup=1.01, against="leak.onnx")
+        def test_rival(onnx_model):
+            pass
+
         @onnx_export(lambda: nn.ReLU().eval(), inputs=X, artifact="cut.onnx")
         def test_artifact(onnx_model):
             pass
@@ -284,6 +289,8 @@ def test_hostile_files_are_errors_and_the_run_goes_on(story: Any) -> None:
     assert verdicts["test_leak", "export"] == verdicts["test_leak", "parity"] == "error"
     assert "tensor 'w' keeps its data outside the file's folder" in found["test_leak", "export"]["summary"]
     assert (verdicts["test_cut", "export"], verdicts["test_artifact", "export"]) == ("error", "fail")
+    assert verdicts["test_rival", "latency"] == "error"
+    assert "keeps its data outside" in found["test_rival", "latency"]["summary"]
     assert verdicts["test_sound", "export"] == "pass"
     assert outside.read_bytes() == b"\0" * 12
 
@@ -336,3 +343,38 @@ def test_a_sound_file_is_taken_as_ever(story: Any) -> None:
 def test_how_a_child_ended_is_told_in_words(status: int | None, words: str) -> None:
     """Signals by name, with what they mean."""
     assert Ended(status, "").words(60) == words
+
+
+def test_a_run_that_never_ends_on_later_inputs_is_stopped(story: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its first run in a child knew nothing of it; the other items are checked as ever."""
+    monkeypatch.setattr(watchdog, "SECONDS", 1.0)
+    value = helper.make_tensor_value_info
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["c"], ["d"]), helper.make_node("Add", ["v", "v"], ["w"])],
+        "body",
+        [value("i", TensorProto.INT64, []), value("c", TensorProto.BOOL, []), value("v", TensorProto.FLOAT, [1])],
+        [value("d", TensorProto.BOOL, []), value("w", TensorProto.FLOAT, [1])],
+    )
+    nodes = [  # only where there are more than six rows
+        helper.make_node("Shape", ["x"], ["rows"], end=1),
+        helper.make_node("Greater", ["rows", "six"], ["many"]),
+        helper.make_node("Where", ["many", "most", "none"], ["turns"]),
+        helper.make_node("Loop", ["turns", "yes", "zero"], ["v"], body=body),
+        helper.make_node("Add", ["x", "v"], ["y"]),
+    ]
+    numbers = {"six": [6], "most": [30_000_000], "none": [0]}
+    given = [numpy_helper.from_array(np.array(number, np.int64), name) for name, number in numbers.items()]
+    given += [numpy_helper.from_array(np.array(True), "yes"), numpy_helper.from_array(np.zeros(1, "f4"), "zero")]
+    ends = [value(name, TensorProto.FLOAT, ["n", 3]) for name in "xy"]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], given)
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), story.path / "late.onnx"
+    )
+
+    outcome = story(FILES.format(name="late"))
+
+    found = {(record["test"], record["check"]): record for record in outcome.records.values()}
+    assert found["test_file", "export"]["verdict"] == "pass"
+    assert found["test_file", "parity"]["verdict"] == "error"
+    assert "a run was stopped, as it did not come to an end within 1 s" in found["test_file", "parity"]["summary"]
+    assert found["test_sound", "export"]["verdict"] == "pass"

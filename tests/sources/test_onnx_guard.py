@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -195,6 +196,14 @@ def test_functions_that_multiply_are_refused(tmp_path: Path) -> None:
     assert "its functions come to 1.1e+12 nodes when they are written out" in refusal(path)
 
 
+def test_functions_that_come_to_many_nodes_are_refused_where_the_file_holds_few(tmp_path: Path) -> None:
+    """ONNX Runtime takes time by the square of their number; a file that holds as many is simply large."""
+    functions = [calls("f0", "Relu"), *(calls(f"f{index}", *[f"f{index - 1}"] * 2) for index in range(1, 16))]
+    path = saved(tmp_path / "many.onnx", [helper.make_node("f15", ["x"], ["y"], domain="mine")], None, (), functions)
+
+    assert "its functions come to 3.3e+04 nodes" in refusal(path)
+
+
 def test_a_function_that_calls_itself_is_refused(tmp_path: Path) -> None:
     """Also by way of another."""
     functions = [calls("f", "g"), calls("g", "f")]
@@ -240,6 +249,61 @@ def test_names_that_are_no_text_are_refused(tmp_path: Path) -> None:
         path.write_bytes(path.read_bytes().replace(b"QQQQ", b"\xff\xfe\xfd\xfc"))
 
         assert "no UTF-8 text" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ([2**28, 2], "its inputs would take 2.15 GB together"),
+        (["n"] + [1] * 70, "input 'x' has 71 axes; NumPy has at most 64"),
+        (["(" * 5000 + "a" + ")" * 5000, 3], "a dim of input 'x' has a name of more than 500 characters"),
+    ],
+)
+def test_inputs_that_no_check_can_make_are_refused(tmp_path: Path, shape: list[Any], message: str) -> None:
+    """Below what a tensor may take, but a check holds several of each."""
+    assert message in refusal(saved(tmp_path / "bad.onnx", inputs=[value("x", FLOAT, shape)]))
+
+
+def test_a_dim_that_nests_too_deeply_for_its_parser_has_no_name(tmp_path: Path) -> None:
+    """As any text that is no expression."""
+    path = saved(tmp_path / "deep.onnx", inputs=[value("x", FLOAT, ["(" * 245 + "a" + ")" * 245, 3])])
+
+    found = load_source(str(path)).derived_signature()
+    assert found is not None
+    assert str(found.inputs["x"]) in ("float32[x_dim0, 3]", "float32[a, 3]")
+
+
+EVIL = "a\x1b[2J\nFAILED other::test"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda path: saved(path, [helper.make_node("Relu", ["x"], ["y"], name=EVIL)]),
+        lambda path: saved(path, [helper.make_node("Relu", [EVIL], ["y"])], [value(EVIL, FLOAT, ["n"])]),
+        lambda path: saved(path, inputs=[value("x", FLOAT, [EVIL, 3])]),
+        lambda path: saved(path, [helper.make_node(EVIL, ["x"], ["y"])]),
+        lambda path: saved(path, [helper.make_node("f", ["x"], ["y"], domain=EVIL)]),
+        lambda path: saved(path, functions=[calls(EVIL, "Relu")]),
+    ],
+)
+def test_names_with_control_characters_are_refused(tmp_path: Path, make: Callable[[Path], Path]) -> None:
+    """They would clear the terminal, or add a line to the report; the message shows them escaped."""
+    said = refusal(make(tmp_path / "bad.onnx"))
+
+    assert "holds control characters" in said
+    assert "\x1b" not in said
+    assert "\n" not in said
+
+
+def test_metadata_may_have_lines(tmp_path: Path) -> None:
+    """PyTorch writes its stack traces there."""
+    path = saved(tmp_path / "good.onnx")
+    proto = onnx.load(path)
+    proto.metadata_props.add(key="trace", value="line 1\nline 2")
+    onnx.save(proto, path)
+
+    assert load_source(str(path)).derived_signature() is not None
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut"])
