@@ -131,10 +131,10 @@ def try_building(path: Path, weights: int | None) -> None:
         count = float(failed.removeprefix(_COUNT))
         given = f"its weights have {(weights or 0) / 1e6:.3g} MB"
         if weights is None:
-            given = f"no more than {most / 1e6:.3g} million are made at random; give a factory, or the folder"
+            given = f"no more than {most / 1e6:,.0f} million are made at random; give a factory, or the folder"
         raise SourceError(
-            f"source {str(path)!r} is refused: it describes a model of {count / 1e6:.3g} million parameters "
-            f"({count * 4 / 1e9:.3g} GB), and {given}"
+            f"source {str(path)!r} is refused: it describes a model of {count / 1e6:,.0f} million parameters "
+            f"({count * 4 / 1e9:,.2f} GB), and {given}"
         )
     raise SourceError(f"source {str(path)!r} is refused: building the model that it describes, {failed}")
 

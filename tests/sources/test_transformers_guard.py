@@ -125,7 +125,7 @@ def test_pickled_weights(folder):
         ({"architectures": ["pipeline"]}, "names no architecture this Transformers version has"),
         (
             {"hidden_size": 0, "num_attention_heads": 0},
-            "cannot be read as a transformers model: ZeroDivisionError: integer modulo by zero",
+            "as a transformers model: ZeroDivisionError: integer modulo by",
         ),
         ({"hidden_size": "8"}, "Validation error for field 'hidden_size': TypeError: Field 'hidden_size' expected int"),
     ],
