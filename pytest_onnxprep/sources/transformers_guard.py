@@ -194,7 +194,7 @@ def told(path: Path, error: Exception) -> str:
             "read that code, load the model in a factory of yours"
         )
     if "Weights only load failed" in text or "weights_only" in text:
-        pickles = sorted(file for file in path.iterdir() if file.suffix == ".bin") if path.is_dir() else []
+        pickles = sorted(file for file in path.iterdir() if file.match("pytorch_model*.bin")) if path.is_dir() else []
         named = [name for file in pickles for name in named_in_pickle(file) if not name.startswith(_HARMLESS)]
         would = f" ({', '.join(named[:3])})" if named else ""
         return (
