@@ -11,6 +11,8 @@ import pytest
 from pytest_onnxprep.errors import SourceError
 from pytest_onnxprep.sources import saved_model
 from pytest_onnxprep.sources.load import load_source
+from pytest_onnxprep.spec.signature import Signature
+from pytest_onnxprep.spec.tensor import TensorSpec
 
 tf = pytest.importorskip("tensorflow")
 SPEC = [tf.TensorSpec((None, 4), tf.float32, name="x")]
@@ -269,3 +271,17 @@ def test_errors_of_a_graph_say_what_is_wrong(tmp_path):
     source = load_source(saved(tmp_path, lambda _, x: tf.reshape(x, [-1, 3])))
     with pytest.raises(ReferenceRefused, match="InvalidArgumentError: Input to reshape is a tensor with 8"):
         source.run(FEEDS, source.derived_signature())
+
+
+def test_parts_of_a_pipeline(tmp_path, monkeypatch):
+    """They are tried out as well, before they run here."""
+    from pytest_onnxprep.spec.composition import Pipeline, Stage
+
+    monkeypatch.setattr(saved_model, "_SECONDS", 3.0)
+    path = str(saved(tmp_path, spinning))
+    pipeline = load_source(
+        Pipeline([Stage(lambda x: {"x": x + 1}, export=False, name="plain"), Stage(path, name="loop")])
+    )
+
+    said = "its part 'loop': it did not come to an end within 3 s"
+    assert pipeline.try_out(FEEDS, Signature({"x": TensorSpec("float32", (2, 4))})) == said
