@@ -6,21 +6,29 @@ import contextlib
 import io
 import json
 import os
+import re
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pytest_onnxprep.errors import SourceError
-from pytest_onnxprep.sources import keras2_config
+from pytest_onnxprep.sources import keras2_config, keras_config
+from pytest_onnxprep.sources.base import Feeds
 from pytest_onnxprep.sources.load import one_line
-from pytest_onnxprep.sources.trial import failure_of
+from pytest_onnxprep.sources.trial import failure_of, failure_of_run, read_feeds
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _WEIGHTS = "model.weights.h5"
 #: Bytes a file may become in memory for each byte it has on disk, beyond a first gigabyte.
 _MOST_TIMES = 100
 _FREE = 1 << 30
+#: Bytes of memory that building the model may take, beside three times its weights; seconds.
+_MEMORY = 4 << 30
+_SECONDS = 60.0
+#: What the backends say where there is no memory.
+_NO_MEMORY = ("OOM when allocating", "can't allocate memory", "Out of memory", "Unable to allocate")
 
 
 def read(path: Path) -> Any:
@@ -29,12 +37,11 @@ def read(path: Path) -> Any:
     Raises:
         SourceError: the file is damaged, holds weights only, or would run code or follow links when it is read.
     """
-    weights_only = path.name.endswith(".weights.h5")
     if path.suffix.lower() == ".keras":
         _check_archive(path)
     else:
         _check_hdf5(path, path)
-    if weights_only:
+    if path.name.endswith(".weights.h5"):
         raise SourceError(_needs_model(path))
     try:
         return load(path)
@@ -91,19 +98,24 @@ def _told(path: Path, error: Exception) -> str:
     text = str(error)
     if "No model config" in text:
         return _needs_model(path)
-    if "arbitrary code execution" in text or "safe_mode" in text:
+    unknown = re.search(r"(?:Could not locate|Unknown) (class|function|layer|object):? '(\w+)'", text)
+    if unknown and unknown[2] in ("TFOpLambda", "SlicingOpLambda"):
         return (
-            f"source {str(path)!r} holds Python code (a Lambda layer): reading it runs that, so it was not read. "
-            "Make the layer a class of your own, or give a factory; keras.models.load_model(path, safe_mode=False) in "
-            "a factory of yours is your own decision, for files you made"
+            f"source {str(path)!r} holds bare TensorFlow operations ({unknown[2]}), which only Keras 2 reads; save the "
+            "model as a SavedModel there (model.export or tf.saved_model.save), or build it anew and load its weights "
+            "in a factory"
         )
-    hint = ""
-    if "Could not locate" in text or "Unknown layer" in text or "Unknown object" in text:
-        hint = (
-            "; import the code of its own layers first, in a factory: "
+    if unknown:
+        return (
+            f"source {str(path)!r} cannot be read by Keras, which knows no {unknown[1]} {unknown[2]!r}; import the "
+            "code of its own layers first, in a factory: "
             f"lambda: keras.models.load_model({str(path)!r}, custom_objects={{...}})"
         )
-    return f"source {str(path)!r} cannot be read by Keras: {one_line(error)}{hint}"
+    inner = text.rpartition("Exception encountered: ")[2] if "could not be deserialized properly" in text else text
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", inner)
+    called = re.match(r"(Exception encountered when calling .*?)\.?\s+(\S.*)", shown)
+    said = f"{called[1]}: {called[2]}" if called else shown
+    return f"source {str(path)!r} cannot be read by Keras: {one_line(ValueError(said.partition(' If you trust ')[0]))}"
 
 
 def _needs_model(path: Path) -> str:
@@ -133,9 +145,10 @@ def _check_archive(path: Path) -> None:
                     raise SourceError(f"source {str(path)!r} is refused: its entry {name!r} lies outside of it")
             if sum(info.file_size for info in infos) > _limit(path):
                 raise SourceError(f"source {str(path)!r} is refused: it would unpack to far more than a model needs")
-            if _WEIGHTS in names:
-                with tempfile.TemporaryDirectory() as folder:
-                    _check_hdf5(Path(archive.extract(_WEIGHTS, folder)), path)
+            if archive.getinfo("config.json").file_size > keras_config.LARGEST:
+                raise SourceError(f"source {str(path)!r} is refused: its config.json is larger than any model needs")
+            with tempfile.TemporaryDirectory() as folder:
+                _check_hdf5(Path(archive.extract(_WEIGHTS, folder)) if _WEIGHTS in names else None, path)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError, RuntimeError) as error:
         raise SourceError(
             f"source {str(path)!r} is damaged, or no .keras file: {one_line(error)}; those are zip archives; save the "
@@ -145,21 +158,91 @@ def _check_archive(path: Path) -> None:
         raise SourceError(f"source {str(path)!r} is damaged: {error}; save the model again") from None
 
 
-def _check_hdf5(path: Path, shown: Path) -> None:
-    """Look into an HDF5 file, in a child process: the library ends the process on some damaged ones.
+def _check_hdf5(weights: Path | None, path: Path) -> None:
+    """Look into an HDF5 file and build what is described, in a child process.
+
+    The library ends the process on some damaged files, and Keras makes variables of any size before it looks whether
+    the weights fill them.
 
     Raises:
         SourceError: see `read`.
     """
-    with path.open("rb") as file:
-        start = file.read(len(_HDF5))
-    if start != _HDF5:
-        raise SourceError(
-            f"source {str(shown)!r} is damaged, or no HDF5 file (it begins with {start!r}); save the model again"
-        )
-    failed = failure_of(walk_hdf5, str(path), _limit(path))
+    if weights is not None:
+        with weights.open("rb") as file:
+            start = file.read(len(_HDF5))
+        if start != _HDF5:
+            found = f"it begins with {start!r}" if start else "it is empty"
+            raise SourceError(f"source {str(path)!r} is damaged, or no HDF5 file ({found}); save the model again")
+    size = path.stat().st_size if weights is None else weights.stat().st_size
+    failed = failure_of(
+        look_into, str(path), str(weights or ""), _limit(path), seconds=_SECONDS, memory=_MEMORY + 3 * size
+    )
+    if failed.startswith(f"source {str(path)!r}"):
+        raise SourceError(failed)
     if failed:
-        raise SourceError(f"source {str(shown)!r} is damaged, or refused: {one_line(ValueError(failed))}")
+        raise SourceError(f"source {str(path)!r} is damaged, or refused: {one_line(ValueError(failed))}")
+
+
+def prepare() -> None:
+    """Load what the trial needs; see `trial`."""
+    import h5py  # type: ignore[import-untyped]  # noqa: F401
+    import keras  # noqa: F401
+
+
+def look_into(file: str, weights: str, limit: int) -> None:
+    """Read the weights, check the configuration and build the model without them; for a child process.
+
+    What Keras merely refuses is no failure here.
+    """
+    path = Path(file)
+    if weights:
+        walk_hdf5(weights, limit)
+    config = keras_config.read(path)
+    if config is None or path.name.endswith(".weights.h5"):
+        return
+    keras_config.check(config, path)
+    with _only_memory():
+        _build(path, config)
+
+
+def try_out(path: Path, feeds: Feeds) -> str:
+    """See `Source.try_out`."""
+    return failure_of_run(run_apart, str(path), feeds, seconds=_SECONDS, memory=_MEMORY + 3 * path.stat().st_size)
+
+
+def run_apart(file: str, feeds: str, dtypes: dict[str, str]) -> None:
+    """Read a model that `look_into` let pass and run it once; for a child process."""
+    import keras
+
+    from pytest_onnxprep.sources.keras_model import KerasSource
+
+    with _only_memory():
+        model = load(Path(file))
+        arrays = read_feeds(feeds, dtypes)
+        KerasSource(model).call({name: keras.ops.convert_to_tensor(array) for name, array in arrays.items()})
+
+
+@contextlib.contextmanager
+def _only_memory() -> Iterator[None]:
+    """What Keras and its backends raise is told by this process; but for memory, of which it has more."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, MemoryError) or any(said in str(error) for said in _NO_MEMORY):
+            raise MemoryError from None
+
+
+def _build(path: Path, config: dict[str, Any]) -> None:
+    """Without the files in an archive: those would have to be unpacked, and a trial writes none."""
+    import keras
+    from keras.src.saving.serialization_lib import ObjectSharingScope
+
+    if path.suffix.lower() != ".keras":
+        load(path)
+        return
+    config["compile_config"] = None
+    with ObjectSharingScope():
+        keras.saving.deserialize_keras_object(config, custom_objects=_of_applications(), safe_mode=True)
 
 
 def walk_hdf5(file: str, limit: int) -> None:

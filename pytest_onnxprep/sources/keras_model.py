@@ -34,13 +34,19 @@ def load(value: Any) -> KerasSource:
     """Make a source of a model object or file."""
     from pytest_onnxprep.sources import keras_file
 
-    return KerasSource(keras_file.read(value) if isinstance(value, Path) else value)
+    if not isinstance(value, Path):
+        return KerasSource(value)
+    source = KerasSource(keras_file.read(value))
+    source.file = value
+    return source
 
 
 class KerasSource(Source):
     """A Keras model called with ``training=False``."""
 
     framework = "keras"
+    #: Where the model was read from.
+    file: Path | None = None
 
     def __init__(self, model: Any) -> None:
         self.model = model
@@ -73,6 +79,12 @@ class KerasSource(Source):
     def built(self) -> bool:
         """Whether every layer has its variables."""
         return all(layer.built for layer in [self.model, *self.model._flatten_layers()])
+
+    def try_out(self, feeds: Feeds, signature: Signature) -> str:  # noqa: ARG002 - outputs are not looked at
+        """See `Source.try_out`."""
+        from pytest_onnxprep.sources import keras_file
+
+        return keras_file.try_out(self.file, feeds) if self.file is not None else ""
 
     def run(self, feeds: Feeds, signature: Signature) -> Arrays:
         """See `Source.run`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -31,6 +32,23 @@ class ComposedSource(Source):
     def answer(self, feeds: Feeds, call: Call) -> Arrays:
         """The outputs under their natural names, where ``call`` runs the parts."""
         raise NotImplementedError
+
+    def try_out(self, feeds: Feeds, signature: Signature) -> str:
+        """See `Source.try_out`: each part on the first inputs that it gets."""
+        if self.whole is not None:
+            return self.whole.try_out(feeds, signature)
+        tried: dict[str, str] = {}
+
+        def attempt(stage: LoadedStage, inputs: Arrays) -> Arrays:
+            if stage.name not in tried:
+                tried[stage.name] = stage.source.try_out(inputs, stage.signature_of(inputs))
+            if tried[stage.name]:
+                raise SourceError(tried[stage.name])
+            return stage.run(inputs)
+
+        with contextlib.suppress(SourceError, ReferenceRefused):  # what a part refuses, `run` tells
+            self.answer(feeds, attempt)
+        return next((f"its part {name!r}: {failed}" for name, failed in tried.items() if failed), "")
 
     def run(self, feeds: Feeds, signature: Signature) -> Arrays:
         """See `Source.run`: the undivided model where there is one, else the parts in their own frameworks."""

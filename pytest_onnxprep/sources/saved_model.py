@@ -3,36 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 from pytest_onnxprep.errors import SourceError, closest
+from pytest_onnxprep.sources import saved_graph
+from pytest_onnxprep.sources.base import Feeds
 from pytest_onnxprep.sources.load import one_line
 from pytest_onnxprep.sources.source_code import Digest
 from pytest_onnxprep.sources.tensorflow_function import TfFunctionSource, signature_of
+from pytest_onnxprep.sources.trial import failure_of, failure_of_run, read_feeds
 from pytest_onnxprep.spec.signature import Signature
 
 SERVING = "serving_default"
 #: Signatures that TensorFlow makes for itself.
 _OWN = "__saved_model"
-#: Operators that touch the disk or run Python: a graph that holds one is a program, and no model.
-_ACTING = frozenset(
-    {
-        "ReadFile",
-        "WriteFile",
-        "MatchingFiles",
-        "PyFunc",
-        "PyFuncStateless",
-        "EagerPyFunc",
-        "RemoteFusedGraphExecute",
-        "DebugIdentity",
-        "DebugIdentityV2",
-        "DebugNumericSummary",
-        "SaveSlices",
-    }
-)
+#: Bytes of memory that loading and running may take, beside three times the folder's own size; seconds.
+_MEMORY = 4 << 30
+_SECONDS = 60.0
 
 
 def load_folder(path: Path) -> SavedModelSource:
@@ -57,8 +46,18 @@ class SavedModelSource(TfFunctionSource):
 
     def __init__(self, folder: Path, name: str = "") -> None:
         self.folder = folder
-        _check_operators(folder)
-        self._loaded = _load(folder)  # keeps the variables alive
+        saved_graph.check(folder)
+        failed = failure_of(load_apart, str(folder), seconds=_SECONDS, memory=_memory(folder))
+        if failed:
+            raise SourceError(_unreadable(folder, ValueError(failed)))
+        self._open(name)
+
+    def _open(self, name: str) -> None:
+        folder = self.folder
+        try:
+            self._loaded = _load(folder)  # keeps the variables alive
+        except Exception as error:
+            raise SourceError(_unreadable(folder, error)) from error
         signatures = {key: value for key, value in self._loaded.signatures.items() if not key.startswith(_OWN)}
         if not name:
             name = SERVING if SERVING in signatures or len(signatures) != 1 else next(iter(signatures))
@@ -83,6 +82,12 @@ class SavedModelSource(TfFunctionSource):
             tensors = dict(zip(own, tensors.values(), strict=True))
         return self.model(**tensors)
 
+    def try_out(self, feeds: Feeds, signature: Signature) -> str:  # noqa: ARG002 - outputs are not looked at
+        """See `Source.try_out`."""
+        return failure_of_run(
+            run_apart, f"{self.folder}#{self._name}", feeds, seconds=_SECONDS, memory=_memory(self.folder)
+        )
+
     def _own_inputs(self) -> list[str]:
         """By name: TensorFlow lists them in another order in every process."""
         return sorted(self.model.structured_input_signature[1])
@@ -96,28 +101,53 @@ class SavedModelSource(TfFunctionSource):
         return Digest(digest.hexdigest(), True)
 
 
-def _check_operators(folder: Path) -> None:
-    """Refuse a graph that reads or writes files, or calls Python, before any of it runs."""
-    from tensorflow.core.protobuf import saved_model_pb2
+def prepare() -> None:
+    """Load what the trials need; see `trial`."""
+    import tensorflow  # noqa: F401
 
-    saved = saved_model_pb2.SavedModel()
+
+def load_apart(folder: str) -> None:
+    """Load it, which runs its initialisers; for a child process."""
+    import tensorflow as tf
+
+    _settle()
     try:
-        saved.ParseFromString((folder / "saved_model.pb").read_bytes())
-    except Exception as error:
-        raise SourceError(f"SavedModel {str(folder)!r} is damaged: {one_line(error)}; save the model again") from None
-    for operator in _operators(saved):
-        if operator in _ACTING:
-            raise SourceError(
-                f"SavedModel {str(folder)!r} is refused: its graph holds {operator}, which acts outside the model; "
-                "nothing of it was run. Save the part that computes by itself"
-            )
+        _load(Path(folder))
+    except tf.errors.ResourceExhaustedError:
+        raise MemoryError from None
 
 
-def _operators(saved: Any) -> Iterator[str]:
-    for meta in saved.meta_graphs:
-        yield from (node.op for node in meta.graph_def.node)
-        for function in meta.graph_def.library.function:
-            yield from (node.op for node in function.node_def)
+def run_apart(place: str, path: str, dtypes: dict[str, str]) -> None:
+    """Load ``folder#signature`` and run it once; for a child process.
+
+    What TensorFlow merely refuses is no failure here.
+    """
+    import tensorflow as tf
+
+    _settle()
+    folder, _, name = place.rpartition("#")
+    source = SavedModelSource.__new__(SavedModelSource)  # checked already
+    source.folder = Path(folder)
+    source._open(name)
+    try:
+        source.call({key: tf.convert_to_tensor(array) for key, array in read_feeds(path, dtypes).items()})
+    except (tf.errors.ResourceExhaustedError, MemoryError):
+        raise MemoryError from None
+    except Exception:  # noqa: S110 - `run` tells it
+        pass
+
+
+def _settle() -> None:
+    """Few threads, as each reserves address space, and no optimizer: it tries, ten seconds each, what does not fit."""
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(2)
+    tf.config.threading.set_inter_op_parallelism_threads(2)
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+
+def _memory(folder: Path) -> int:
+    return _MEMORY + 3 * sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def _load(folder: Path) -> Any:
@@ -132,10 +162,9 @@ def _load(folder: Path) -> Any:
     def add_slot(_: Any, var: Any, *__: Any, **___: Any) -> Any:
         return tf.Variable(tf.zeros_like(var), trainable=False)
 
-    try:
-        with mock.patch.object(AutoTrackable, "add_slot", add_slot, create=True):
-            return tf.saved_model.load(str(folder))
-    except Exception as error:
-        raise SourceError(
-            f"SavedModel {str(folder)!r} cannot be read: {one_line(error)}; save the model again"
-        ) from error
+    with mock.patch.object(AutoTrackable, "add_slot", add_slot, create=True):
+        return tf.saved_model.load(str(folder))
+
+
+def _unreadable(folder: Path, error: Exception) -> str:
+    return f"SavedModel {str(folder)!r} cannot be read: {one_line(error)}; save the model again"

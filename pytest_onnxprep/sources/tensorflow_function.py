@@ -21,6 +21,8 @@ from pytest_onnxprep.spec.tensor import TensorSpec
 
 #: The number of a function, in the names of its arguments.
 _NUMBERED = re.compile(r"_\d+(?=___)")
+#: What TensorFlow says before it says what went wrong.
+_PLACE = re.compile(r"^Graph execution error:\s+(Detected at node .*\n(<stack traces unavailable>\n|( .*)?\n)*)?")
 
 
 def load(value: Any) -> Source:
@@ -69,7 +71,7 @@ class TfFunctionSource(Source):
         except SourceError:
             raise
         except Exception as error:
-            raise ReferenceRefused(f"{type(error).__name__}: {one_line(error)}") from error
+            raise ReferenceRefused(f"{type(error).__name__}: {_said(error)}") from error
         return {name: np.asarray(tensor) for name, tensor in self.named(outputs, signature)}
 
     def call(self, tensors: Any) -> Any:
@@ -114,6 +116,12 @@ class TfFunctionSource(Source):
 
     def _parameters(self) -> list[str]:
         return [name for name in self.model.function_type.parameters if name != "self"]
+
+
+def _said(error: Exception) -> str:
+    """What went wrong; TensorFlow first names the place in its graph, with the frames that made it."""
+    kept = _PLACE.sub("", str(error))
+    return one_line(ValueError(kept)) if kept.strip() else one_line(error)
 
 
 def signature_of(specs: dict[str, Any]) -> Signature:

@@ -41,6 +41,10 @@ def load(path: Path) -> TfjsSource:
             f"source {str(path)!r} is a layers model, and tf2onnx reads graph models only: convert it with "
             "tensorflowjs_converter --input_format=tfjs_layers_model --output_format=tfjs_graph_model"
         )
+    if not _is_graph(topology["node"]) or not _is_signature(described.get("signature")):
+        raise SourceError(
+            f"source {str(path)!r} is damaged: its nodes or its signature are none; convert the model again"
+        )
     folder = path.parent.resolve()
     for shard in shards:
         if not shard.resolve().is_relative_to(folder):
@@ -130,3 +134,53 @@ class TfjsSource(Source):
 
 def _identifier(name: str) -> str:
     return "".join(character if character.isalnum() else "_" for character in name)
+
+
+def _is_graph(nodes: Any) -> bool:
+    """Whether they have what `TfjsSource.ends` reads of them."""
+    return isinstance(nodes, list) and all(
+        isinstance(node, dict)
+        and isinstance(node.get("name"), str)
+        and isinstance(node.get("op"), str)
+        and all(isinstance(name, str) for name in _listed(node.get("input", [])))
+        and _is_deep(node, "attr", "dtype")
+        and _is_deep(node, "attr", "shape", "shape", "dim")
+        for node in nodes
+    )
+
+
+def _is_signature(signature: Any) -> bool:
+    """Likewise."""
+    if signature is None:
+        return True
+    if not isinstance(signature, dict):
+        return False
+    ends = [signature.get(which) or {} for which in ("inputs", "outputs")]
+    return all(isinstance(end, dict) for end in ends) and all(
+        isinstance(described, dict)
+        and isinstance(described.get("name"), str)
+        and _is_deep(described, "tensorShape", "dim")
+        for end in ends
+        for described in end.values()
+    )
+
+
+def _is_deep(value: Any, *keys: str) -> bool:
+    """Whether what is there below each key is a mapping, and sizes a list of these."""
+    for key in keys:
+        if key not in value:
+            return True
+        value = value[key]
+        if key == "dim":
+            return isinstance(value, list) and all(isinstance(size, dict) and _is_size(size) for size in value)
+        if not isinstance(value, dict):
+            return False
+    return True
+
+
+def _is_size(described: dict[str, Any]) -> bool:
+    return str(described.get("size", 0)).removeprefix("-").isdecimal()
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [None]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_onnxprep.errors import SourceError
+from pytest_onnxprep.sources import transformers_guard
 from pytest_onnxprep.sources.torch_module import TorchSource
 from pytest_onnxprep.sources.trace import DEFAULT, Limits, Trace
 from pytest_onnxprep.sources.transformers_cache import flatten, gather, is_past
@@ -21,54 +22,67 @@ _SEED = 0
 def load(value: Any) -> TransformersSource:
     """Make a source of a model object, a folder written by ``save_pretrained``, a config or a ``config.json``."""
     if isinstance(value, Path):
-        value = _from_file(value) if value.is_file() else _from_folder(value)
+        try:
+            value = _from_folder(value) if value.is_dir() else _from_file(value)
+        except SourceError:
+            raise
+        except Exception as error:
+            raise SourceError(transformers_guard.told(value, error)) from error
     elif hasattr(value, "model_type"):
         value = _from_config(value, type(value).__name__)
     return TransformersSource(value)
 
 
 def _from_folder(folder: Path) -> Any:
-    import transformers
-
-    config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
-    weights = [file for file in folder.iterdir() if file.suffix in (".safetensors", ".bin")]
-    if not weights:
-        raise SourceError(
-            f"{str(folder)!r} holds no weights (*.safetensors); give {str(folder / 'config.json')!r} for a model of "
-            "this config with random weights"
-        )
-    architecture = _architecture(config, str(folder / "config.json"))
-    return architecture.from_pretrained(folder, local_files_only=True).eval()
+    described = folder / "config.json"
+    weights = transformers_guard.check_weights(folder, transformers_guard.check_config(described))
+    architecture = architecture_of(_config(folder), str(described))
+    transformers_guard.try_building(described, weights)
+    return architecture.from_pretrained(folder, local_files_only=True, trust_remote_code=False).eval()
 
 
 def _from_file(path: Path) -> Any:
+    transformers_guard.check_config(path)
+    config = _config(path)
+    architecture_of(config, str(path))
+    transformers_guard.try_building(path, None)
+    return _from_config(config, str(path))
+
+
+def _config(place: Path) -> Any:
+    """A config; without the word about trust, Transformers would ask at the terminal whether to run its code."""
     import transformers
 
-    return _from_config(transformers.AutoConfig.from_pretrained(path, local_files_only=True), str(path))
+    return transformers.AutoConfig.from_pretrained(place, local_files_only=True, trust_remote_code=False)
 
 
 def _from_config(config: Any, where: str) -> Any:
     """A model of this config, in eval mode; the caller's random state is left alone."""
     import torch
 
-    architecture = _architecture(config, where)
+    architecture = architecture_of(config, where)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(_SEED)
         return architecture(config).eval()
 
 
-def _architecture(config: Any, where: str) -> Any:
+def architecture_of(config: Any, where: str) -> Any:
+    """The model class that a config names.
+
+    Raises:
+        SourceError: it names none.
+    """
     import transformers
 
     names = config.architectures or []
-    architecture = getattr(transformers, names[0], None) if names else None
-    if architecture is None:
+    found = getattr(transformers, names[0], None) if names and isinstance(names[0], str) else None
+    if not (isinstance(found, type) and issubclass(found, transformers.PreTrainedModel)):
         raise SourceError(
             f"{where!r} names no architecture this Transformers version has ({names}); "
             "set architectures=['BertForSequenceClassification'] or the like in the config, "
             "or load the model in a factory instead"
         )
-    return architecture
+    return found
 
 
 class TransformersSource(TorchSource):

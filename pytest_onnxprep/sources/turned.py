@@ -84,6 +84,10 @@ class TurnedSource(Source):
         """See `Source.built`."""
         return self.inner.built()
 
+    def try_out(self, feeds: Feeds, signature: Signature) -> str:
+        """See `Source.try_out`."""
+        return self.inner.try_out(self.layout.declared_feeds(feeds), self.layout.declared(signature))
+
     def run(self, feeds: Feeds, signature: Signature) -> Arrays:
         """See `Source.run`."""
         own = self.layout.declared_feeds(feeds)

@@ -180,3 +180,28 @@ def test_damaged(tmp_path):
     path.write_text('{"modelTopology": {')
     with pytest.raises(SourceError, match="is damaged"):
         load_source(path)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "signature"),
+    [
+        ([5], None),
+        ({}, None),
+        ([{"name": "x"}], None),
+        ([{"name": "x", "op": "Placeholder", "input": [5]}], None),
+        ([{"name": "x", "op": "Placeholder", "attr": {"dtype": 5}}], None),
+        ([{"name": "x", "op": "Placeholder", "attr": {"shape": {"shape": {"dim": [{"size": "wide"}]}}}}], None),
+        ([], []),
+        ([], {"inputs": [1]}),
+        ([], {"inputs": {"x": {"name": "x:0", "tensorShape": {"dim": 5}}}}),
+    ],
+)
+def test_graphs_that_are_none(tmp_path, nodes, signature):
+    """What is read of a graph later on is looked at when it is loaded."""
+    path = write(tmp_path)
+    described = json.loads(path.read_text())
+    described["modelTopology"]["node"], described["signature"] = nodes, signature
+    path.write_text(json.dumps(described))
+
+    with pytest.raises(SourceError, match=r"model\.json' is damaged: its nodes or its signature are none"):
+        load_source(path)
