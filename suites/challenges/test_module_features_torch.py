@@ -173,6 +173,9 @@ class Parametrised(torch.nn.Module):
         super().__init__()
         self.normed = torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(4, 64))
         self.hooked = torch.nn.utils.weight_norm(torch.nn.Linear(64, 64))
+        with torch.no_grad():  # as after training: until then the norm of a weight is its own
+            self.normed.parametrizations.weight.original0 *= 2
+            self.hooked.weight_g /= 2
         self.again = torch.nn.Linear(64, 64)
         self.again.weight = self.hooked.weight_v  # shared
 
@@ -180,11 +183,50 @@ class Parametrised(torch.nn.Module):
         return self.again(torch.tanh(self.hooked(torch.tanh(self.normed(x)))))
 
 
+def plain(weight, bias):
+    """A layer of these."""
+    layer = torch.nn.Linear(*weight.shape[::-1])
+    with torch.no_grad():
+        layer.weight.copy_(weight)
+        layer.bias.copy_(bias)
+    return layer
+
+
+def without_norm():
+    """The direction is taken for the weight, its length is forgotten: a checkpoint that was read by name."""
+    model = build(Parametrised)
+    model.normed = plain(model.normed.parametrizations.weight.original1, model.normed.bias)
+    return model
+
+
+def without_hook():
+    model = build(Parametrised)
+    model.hooked = plain(model.hooked.weight_v, model.hooked.bias)
+    return model
+
+
+def untied():
+    """The tie is lost, and the second layer keeps what it was initialised with."""
+    model = build(Parametrised)
+    model.again = torch.nn.Linear(64, 64)
+    return model
+
+
 @pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
 @onnx_export(lambda: build(Parametrised), **X, **BOTH)
 @parity()
 def test_weight_norm_and_shared_weights(onnx_model):
     assert onnx_model.weights_bytes < 3 * 64 * 64 * 4  # not one copy per use and normalisation
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+@pytest.mark.parametrize("other", [without_norm, without_hook, untied])
+def test_weights_that_are_not_what_the_layers_use(onnx_exporter, other):
+    model = onnx_exporter(
+        lambda: build(Parametrised), **X, exporter="torchscript", opset=18, options={"rewritten": other}
+    )
+    with pytest.raises(ParityError, match="'output' differs"):
+        assert_parity(model)
 
 
 # -- complex numbers ----------------------------------------------------------------------------------------------
