@@ -69,10 +69,12 @@ def _symbolics(job: ExportJob) -> Iterator[None]:
         for name in symbolics:
             onnx.unregister_custom_op_symbolic(name, opset)
         # torch keeps an empty entry, and fails over it at the next export; a symbolic that calls `g.onnxscript_op` has
-        # registered another one, whose function would be put into every later file with a node of its name
+        # registered another one, whose function would be put into every later file with a node of its name. What has
+        # functions of torch's own was imported meanwhile.
         with suppress(AttributeError, KeyError):
             for name in registry.all_functions() - before:
-                del registry._registry[name]
+                if not registry._registry[name]._functions._base:
+                    del registry._registry[name]
 
 
 def _defaults(job: ExportJob) -> dict[str, Any]:
