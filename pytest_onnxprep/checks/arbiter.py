@@ -307,11 +307,12 @@ class Arbiter:
         return None if outputs is None else outputs.get(name)
 
     def _double(self) -> Double | None:
-        """The model's twin in float64, made once for all of its variants."""
-        memo = self._model.source.memo
-        if "in_double" not in memo:
-            memo["in_double"] = self._timed(lambda: self._model.source.in_double(self._model.signature))
-        double: Double | None = memo["in_double"]
+        """The model's twin in float64, made once for all of its variants that call their outputs alike."""
+        memo, signature = self._model.source.memo, self._model.signature
+        key = f"in_double {', '.join(signature.outputs or ())}"
+        if key not in memo:
+            memo[key] = self._timed(lambda: self._model.source.in_double(signature))
+        double: Double | None = memo[key]
         return double
 
     def _rounded(self, feeds: Arrays, name: str) -> Iterator[np.ndarray]:

@@ -28,7 +28,7 @@ def add_to(path: Path, options: Mapping[str, Any], domains: Iterable[str]) -> No
     model = onnx.load(str(path), load_external_data=False)
     called = {(node.domain, node.op_type) for node in all_nodes(model)}
     called |= {(node.domain, node.op_type) for function in functions for node in function.node}
-    there = {(function.domain, function.name) for function in model.functions}
+    there = {(function.domain, function.name): function for function in model.functions}
     imported = {entry.domain: entry.version for entry in model.opset_import}
     wanted = dict.fromkeys(domains, 1)
     for function in functions:
@@ -39,8 +39,10 @@ def add_to(path: Path, options: Mapping[str, Any], domains: Iterable[str]) -> No
                 f"ONNX's own domain: {others}"
             )
         wanted.setdefault(function.domain, 1)
-        if (function.domain, function.name) not in there:
-            model.functions.append(_at(function, imported))
+        earlier = there.get((function.domain, function.name))
+        if earlier is not None:  # an `onnxscript_op` has brought one of this name: what was asked for stands
+            model.functions.remove(earlier)
+        model.functions.append(_at(function, imported))
     for domain, version in wanted.items():
         if domain not in imported and any(domain == of for of, _ in called):
             model.opset_import.append(onnx.helper.make_opsetid(domain, version))

@@ -19,10 +19,11 @@ import numpy as np
 
 from pytest_onnxprep.artifacts.onnx_model import tensor_bytes
 from pytest_onnxprep.errors import ExporterError, SourceError
+from pytest_onnxprep.exporters.jax2onnx_functions import check_kept, reachable_only, traced_anew
 from pytest_onnxprep.exporters.job import EXTERNAL_DATA_BYTES, ExportJob
 from pytest_onnxprep.exporters.unsupported import Operator, UnsupportedOperatorsError
 from pytest_onnxprep.sources.jax_function import JaxSource, enable_x64, needs_x64
-from pytest_onnxprep.sources.jax_interpret import called
+from pytest_onnxprep.sources.jax_interpret import called, closed_jaxpr
 from pytest_onnxprep.sources.jax_trace import user_layer, user_line
 from pytest_onnxprep.sources.load import one_line
 from pytest_onnxprep.spec.signature import Signature
@@ -60,27 +61,29 @@ def export(job: ExportJob) -> None:
         return tuple(map(jnp.copy, flat(*arrays)))
 
     def convert(function: Any) -> Any:
-        return jax2onnx.to_onnx(
-            function,
-            _shapes(job.signature),
-            opset=job.variant.opset,
-            input_names=names,
-            output_names=job.output_names,
-            **options,
-        )
+        with traced_anew():
+            return jax2onnx.to_onnx(
+                function,
+                _shapes(job.signature),
+                opset=job.variant.opset,
+                input_names=names,
+                output_names=job.output_names,
+                **options,
+            )
 
     # Without x64 JAX makes int32 of int64. The option is for floats: it turns every one of the model into a double.
     if any(spec.dtype == "float64" for spec in job.signature.inputs.values()):
         options.setdefault("enable_double_precision", True)
     switch = jax.config.values["jax_enable_x64"]
     try:
-        with enable_x64(needs_x64(job.signature)), _plugins(job), _half_kept():
+        with enable_x64(needs_x64(job.signature)), _plugins(job), reachable_only(), _half_kept():
             try:
                 model = convert(flat)
             except ValueError as error:  # an output that is an input, or another output: jax2onnx names a value once
                 if "Conflicting custom names" not in str(error):
                     raise
                 model = convert(apart)
+            check_kept(model, lambda: closed_jaxpr(source, job.signature, _shapes(job.signature))[0])
     except Exception as error:
         equations = _equations(error)
         if not equations:

@@ -60,7 +60,7 @@ def _symbolics(job: ExportJob) -> Iterator[None]:
     from torch.onnx._internal.torchscript_exporter.registration import registry
 
     opset = job.variant.opset or 1
-    new = [name for name in symbolics if registry.get_function_group(name) is None]
+    before = registry.all_functions()
     try:
         for name, function in symbolics.items():
             onnx.register_custom_op_symbolic(name, function, opset)
@@ -68,9 +68,13 @@ def _symbolics(job: ExportJob) -> Iterator[None]:
     finally:
         for name in symbolics:
             onnx.unregister_custom_op_symbolic(name, opset)
-        with suppress(AttributeError, KeyError):  # torch keeps an empty entry, and fails over it at the next export
-            for name in new:
-                del registry._registry[name]
+        # torch keeps an empty entry, and fails over it at the next export; a symbolic that calls `g.onnxscript_op` has
+        # registered another one, whose function would be put into every later file with a node of its name. What has
+        # functions of torch's own was imported meanwhile.
+        with suppress(AttributeError, KeyError):
+            for name in registry.all_functions() - before:
+                if not registry._registry[name]._functions._base:
+                    del registry._registry[name]
 
 
 def _defaults(job: ExportJob) -> dict[str, Any]:

@@ -181,7 +181,7 @@ class Workshop:
         artifact: Path | None,
     ) -> OnnxModel:
         if artifact is not None or source.framework == "onnx":
-            return self._adopt(source, signature, variant, domains, artifact or Path(source.model))
+            return self._adopt(source, signature, variant, domains, feeds, artifact or Path(source.model))
 
         def make(folder: Path) -> dict[str, Any]:
             return make_export(source, signature, variant, domains, feeds, folder)
@@ -204,10 +204,16 @@ class Workshop:
         )
 
     def _adopt(
-        self, source: Source, signature: Signature, variant: Variant, domains: tuple[str, ...], path: Path
+        self,
+        source: Source,
+        signature: Signature,
+        variant: Variant,
+        domains: tuple[str, ...],
+        feeds: Mapping[str, np.ndarray] | None,
+        path: Path,
     ) -> OnnxModel:
         """Take a file made elsewhere: same contract, no naming of dims, no copy."""
-        feeds = _example(signature)
+        feeds = _example(signature) if feeds is None else feeds
         look_at(path)
         natural = list(trace_run(source, signature, feeds))
         libraries = custom_op_libraries(variant.options)

@@ -185,7 +185,7 @@ def _check_hdf5(weights: Path | None, path: Path) -> None:
 
 def prepare() -> None:
     """Load what the trial needs; see `trial`."""
-    import h5py  # type: ignore[import-untyped]  # noqa: F401
+    import h5py  # noqa: F401
     import keras  # noqa: F401
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ from pytest_onnxprep.spec.tensor import TensorSpec
 
 _LARGEST = 512 << 20
 _DTYPES = {"DT_FLOAT": "float32", "DT_INT32": "int32", "DT_BOOL": "bool", "1": "float32", "3": "int32", "10": "bool"}
+#: Bytes of one element of a weight; texts have their lengths beside them.
+_BYTES = {"float32": 4, "int32": 4, "bool": 1, "complex64": 8, "float16": 2, "uint16": 2, "uint8": 1}
 
 
 def load(path: Path) -> TfjsSource:
@@ -34,6 +38,7 @@ def load(path: Path) -> TfjsSource:
         topology, manifest = described["modelTopology"], described["weightsManifest"]
         shards = [path.parent / name for group in manifest for name in group["paths"]]
         weights = [weight["name"] for group in manifest for weight in group["weights"]]
+        needed = [_bytes_of(group["weights"]) for group in manifest]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise SourceError(f"source {str(path)!r} is damaged, or no TensorFlow.js model: {error}") from None
     if "node" not in topology:
@@ -51,7 +56,35 @@ def load(path: Path) -> TfjsSource:
             raise SourceError(f"source {str(path)!r} is refused: its weights {str(shard)!r} lie outside its folder")
         if not shard.is_file():
             raise SourceError(f"source {str(path)!r} lacks its weights: {shard.name!r} is not beside it")
+    for group, size in zip(manifest, needed, strict=True):
+        found = sum((path.parent / name).stat().st_size for name in group["paths"])
+        if size is not None and size != found:
+            files = ", ".join(map(repr, group["paths"])) or "no file"
+            raise SourceError(
+                f"source {str(path)!r} is damaged: its weightsManifest describes {size} bytes of weights, {files} "
+                f"{'holds' if len(group['paths']) < 2 else 'hold'} {found}; fetch model and weights again, together"
+            )
     return TfjsSource(path, described, shards, weights)
+
+
+def _bytes_of(weights: list[Mapping[str, Any]]) -> int | None:
+    """What a group of weights takes in its files; None where some are texts, whose lengths are not told here.
+
+    Raises:
+        ValueError: a shape or a type that no weight has.
+    """
+    total = 0
+    for weight in weights:
+        name, shape = weight["name"], weight["shape"]
+        dtype = weight.get("quantization", weight)["dtype"]
+        if not all(isinstance(size, int) and size >= 0 for size in shape):
+            raise ValueError(f"weight {name!r} has the shape {shape}")
+        if dtype == "string":
+            return None
+        if dtype not in _BYTES:
+            raise ValueError(f"weight {name!r} is of type {dtype!r}")
+        total += math.prod(shape) * _BYTES[dtype]
+    return total
 
 
 class TfjsSource(Source):

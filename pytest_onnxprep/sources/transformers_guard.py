@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_onnxprep.errors import SourceError
-from pytest_onnxprep.sources.torch_archive import named_in_pickle
+from pytest_onnxprep.sources.torch_pickle import named_in_pickle
 from pytest_onnxprep.sources.trial import failure_of
 
 WEIGHTS = (".safetensors", ".bin")
@@ -195,7 +195,7 @@ def told(path: Path, error: Exception) -> str:
         )
     if "Weights only load failed" in text or "weights_only" in text:
         pickles = sorted(file for file in path.iterdir() if file.match("pytorch_model*.bin")) if path.is_dir() else []
-        named = [name for file in pickles for name in named_in_pickle(file) if not name.startswith(_HARMLESS)]
+        named = [name for file in pickles for name in named_in_pickle(file).names if not name.startswith(_HARMLESS)]
         would = f" ({', '.join(named[:3])})" if named else ""
         return (
             f"{start}: its weights ({', '.join(file.name for file in pickles[:2])}) are a pickle of more than tensors"

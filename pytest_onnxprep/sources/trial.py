@@ -75,7 +75,7 @@ def failure_of_run(
         return failure_of(work, file, str(path), names, *extra, **limits)
 
 
-def read_feeds(path: str, names: Mapping[str, tuple[str, str]]) -> dict[str, np.ndarray]:
+def read_feeds(path: str, names: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """The inputs that `failure_of_run` hands over."""
     arrays = load_arrays(Path(path))
     found = {}

@@ -173,9 +173,34 @@ class Parametrised(torch.nn.Module):
         super().__init__()
         self.normed = torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(4, 64))
         self.hooked = torch.nn.utils.weight_norm(torch.nn.Linear(64, 64))
+        with torch.no_grad():  # as after training: until then the norm of a weight is its own
+            self.normed.parametrizations.weight.original0 *= 2
+            self.hooked.weight_g /= 2
 
     def forward(self, x):
         return self.hooked(torch.tanh(self.normed(x)))
+
+
+def plain(weight, bias):
+    """A layer of these."""
+    layer = torch.nn.Linear(*weight.shape[::-1])
+    with torch.no_grad():
+        layer.weight.copy_(weight)
+        layer.bias.copy_(bias)
+    return layer
+
+
+def without_norm():
+    """The direction is taken for the weight, its length is forgotten: a checkpoint that was read by name."""
+    model = build(Parametrised)
+    model.normed = plain(model.normed.parametrizations.weight.original1, model.normed.bias)
+    return model
+
+
+def without_hook():
+    model = build(Parametrised)
+    model.hooked = plain(model.hooked.weight_v, model.hooked.bias)
+    return model
 
 
 @pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
@@ -262,6 +287,19 @@ def test_shared_weights(onnx_model):
     assert onnx_model.weights_bytes < 1.1 * TABLE
 
 
+def untied():
+    """The tie is lost, and the head keeps what it was initialised with."""
+    model = build(Tied)
+    model.head.weight = torch.nn.Parameter(torch.randn(500, 32))
+    return model
+
+
+def test_lost_tie_is_caught(onnx_exporter):
+    model = onnx_exporter(lambda: build(Tied), **IDS, exporter="torchscript", opset=18, options={"rewritten": untied})
+    with pytest.raises(ParityError, match="'output' differs"):
+        assert_parity(model)
+
+
 @onnx_export(lambda: build(Tied), **IDS, exporter="torchscript", options=[{}, {"do_constant_folding": False}])
 @parity()
 def test_shared_weights_in_torchscript(onnx_model):
@@ -297,6 +335,16 @@ def test_small_constant_without_the_optimiser(onnx_model):
 @parity()
 def test_small_constant_in_torchscript(onnx_model):
     assert onnx_model.operators["Add"] == 1
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+@pytest.mark.parametrize("other", [without_norm, without_hook])
+def test_weights_that_are_not_what_the_layers_use(onnx_exporter, other):
+    model = onnx_exporter(
+        lambda: build(Parametrised), **X, exporter="torchscript", opset=18, options={"rewritten": other}
+    )
+    with pytest.raises(ParityError, match="'output' differs"):
+        assert_parity(model)
 
 
 # -- complex numbers ----------------------------------------------------------------------------------------------

@@ -1,12 +1,10 @@
-"""What stands before and after the network, inside the file: pixels, tokens, boxes, labels.
+"""What stands before and after the network, inside the file: pixels, boxes, labels (texts: `test_texts.py`).
 
 Tensors that agree are not the task: beside parity each test compares what a user of the model sees (boxes by IoU,
 tokens, the best k) with a reference in plain Python. Broken forms must be caught, sound forms must pass.
 """
 
 import numpy as np
-import onnx
-import onnxruntime
 import pytest
 
 from pytest_onnxprep import Dim, ParityError, TensorSpec, assert_parity, onnx_export, parity
@@ -29,17 +27,31 @@ class Pixels(torch.nn.Module):
     """Normalise, put channels first, resize to 16 by 16."""
 
     mean, std = MEAN, STD
+    mode, align_corners = "bilinear", False
 
     def forward(self, image):
         x = (image / 255 - torch.tensor(self.mean)) / torch.tensor(self.std)
         x = x.permute(2, 0, 1)[None]
-        return {"pixels": torch.nn.functional.interpolate(x, size=(16, 16), mode="bilinear", align_corners=False)}
+        resized = torch.nn.functional.interpolate(x, size=(16, 16), mode=self.mode, align_corners=self.align_corners)
+        return {"pixels": resized}
 
 
 class WrongMeans(Pixels):
     """The means of a network that takes blue first."""
 
     mean = MEAN[::-1]
+
+
+class AlignedCorners(Pixels):
+    """The outermost pixels stay where they are, as in OpenCV's old days."""
+
+    align_corners = True
+
+
+class Nearest(Pixels):
+    """Takes a pixel instead of blending four."""
+
+    mode, align_corners = "nearest", None
 
 
 @onnx_export(Pixels, **PIXELS, exporter=["dynamo", "torchscript"], opset=18)
@@ -51,10 +63,10 @@ def test_normalise_and_resize(onnx_model):
     np.testing.assert_allclose(onnx_model.run({"image": image})["pixels"], expected, atol=1e-5)
 
 
-def test_wrong_means(onnx_exporter):
-    """Both sides agree on the wrong means when the model is its own reference; held to the right ones it is caught."""
-    options = {"rewritten": WrongMeans}
-    model = onnx_exporter(Pixels, **PIXELS, exporter="torchscript", options=options)
+@pytest.mark.parametrize("wrong", [WrongMeans, AlignedCorners, Nearest])
+def test_wrong_pixels(onnx_exporter, wrong):
+    """Both sides agree on what is wrong when the model is its own reference; held to the right one it is caught."""
+    model = onnx_exporter(Pixels, **PIXELS, exporter="torchscript", opset=18, options={"rewritten": wrong})
     with pytest.raises(ParityError, match="'pixels' differs"):
         assert_parity(model)
 
@@ -239,84 +251,47 @@ def test_labels_and_transcript(onnx_model):
         assert answers["top"].tolist() == np.argsort(-exact.mean(0))[:5].tolist()
 
 
-# -- tokens: text goes in, logits come out ------------------------------------------------------------------------
+class SmallestFirst(Labels):
+    """The probabilities of the five least likely."""
 
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "sat", "un", "##happy", "dog", ",", "."]
-TEXTS = ["The cat sat.", "unhappy dog, the CAT", "", "zebra"]
-
-
-class Classifier(torch.nn.Module):
-    """A mean of embeddings, which is enough of a network to have tokens matter."""
-
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(0)
-        self.embedding = torch.nn.Embedding(len(WORDS), 5)
-
-    def forward(self, input_ids):
-        return {"logits": self.embedding(input_ids).mean(1)}
+    def forward(self, logits):
+        answers = super().forward(logits)
+        worst = logits.softmax(-1).mean(0).topk(5, largest=False)
+        return {**answers, "top": worst.indices, "probability": worst.values}
 
 
-@pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory):
-    transformers = pytest.importorskip("transformers")
-    path = tmp_path_factory.mktemp("tokenizer") / "vocab.txt"
-    path.write_text("\n".join(WORDS))
-    return transformers.BertTokenizer(str(path))
+class LabelsByPeak(Labels):
+    """Ranks classes by their best moment in place of their mean: often the same best, seldom the same five."""
+
+    def forward(self, logits):
+        best = logits.softmax(-1).amax(0).topk(5)
+        return {**super().forward(logits), "top": best.indices, "probability": best.values}
 
 
-def text_model(tokenizer, model, path, **changed):
-    """The tokenizer's graph of onnxruntime-extensions in front of an exported network, as one file."""
-    extensions = pytest.importorskip("onnxruntime_extensions")
-    before, _ = extensions.gen_processing_models(tokenizer, pre_kwargs={})
-    for graph_node in before.graph.node:
-        for attribute in graph_node.attribute:
-            if attribute.name in changed:
-                attribute.i = changed[attribute.name]
-    after = onnx.compose.add_prefix(model.proto, "net/")
-    version = next(entry.version for entry in after.opset_import if entry.domain == "")
-    for entry in before.opset_import:
-        if entry.domain in ("", "ai.onnx"):
-            entry.domain, entry.version = "", version
-    before.ir_version = after.ir_version
-    axes = onnx.helper.make_tensor("axes", onnx.TensorProto.INT64, [1], [0])
-    before.graph.initializer.append(axes)
-    before.graph.node.append(onnx.helper.make_node("Unsqueeze", ["input_ids", "axes"], ["ids"]))
-    before.graph.output.append(onnx.helper.make_tensor_value_info("ids", onnx.TensorProto.INT64, [1, None]))
-    joined = onnx.compose.merge_models(before, after, io_map=[("ids", "net/input_ids")])
-    onnx.save(joined, path)
-    options = onnxruntime.SessionOptions()
-    options.register_custom_ops_library(extensions.get_library_path())
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+class Unfolded(Labels):
+    """Drops blanks and keeps repeats."""
+
+    def forward(self, logits):
+        path = logits.argmax(-1)
+        return {**super().forward(logits), "tokens": path[path != 0]}
 
 
-def answers(session, text):
-    names = [output.name for output in session.get_outputs()]
-    values = session.run(names, {session.get_inputs()[0].name: np.array([text])})
-    return dict(zip(names, values, strict=True))
+class BlankIsLast(Labels):
+    """Takes the last class for the blank, as other toolkits have it."""
+
+    def forward(self, logits):
+        path = logits.argmax(-1)
+        before = torch.cat([torch.full((1,), -1, dtype=path.dtype), path[:-1]])
+        return {**super().forward(logits), "tokens": path[(path != before) & (path != logits.shape[-1] - 1)]}
 
 
-@pytest.fixture
-def network(onnx_exporter):
-    ids = TensorSpec("int64", "batch, seq", low=0, high=len(WORDS))
-    return onnx_exporter(Classifier, inputs={"input_ids": ids}, exporter="torchscript", opset=18)
-
-
-def test_text_to_logits(tokenizer, network, tmp_path):
-    """The same tokens as the tokenizer in Python, the same best class as the network in PyTorch."""
-    assert_parity(network)
-    session = text_model(tokenizer, network, tmp_path / "text.onnx")
-    for text in TEXTS:
-        ids = np.array([tokenizer(text)["input_ids"]])
-        expected = network.reference({"input_ids": ids})["logits"]
-        found = answers(session, text)
-        assert found["input_ids"].tolist() == ids[0].tolist()
-        np.testing.assert_allclose(found["net/logits"], expected, atol=1e-6)
-        assert found["net/logits"].argmax() == expected.argmax()
-
-
-def test_tokenizer_that_keeps_capitals(tokenizer, network, tmp_path):
-    """One attribute of the tokenizer's node is wrong: tokens show it, and the tensors behind them too."""
-    session = text_model(tokenizer, network, tmp_path / "text.onnx", do_lower_case=0)
-    found = answers(session, TEXTS[0])
-    assert found["input_ids"].tolist() != tokenizer(TEXTS[0])["input_ids"]
+@pytest.mark.parametrize(
+    ("wrong", "output"),
+    [(SmallestFirst, "top"), (LabelsByPeak, "top"), (Unfolded, "tokens"), (BlankIsLast, "tokens")],
+)
+def test_wrong_labels(onnx_exporter, wrong, output):
+    """The best k are ranked and a transcript is folded otherwise: both are caught, by the output that shows it."""
+    inputs = {"inputs": {"logits": "float32[time, 8]"}, "dims": {"time": (1, 20)}}
+    model = onnx_exporter(Labels, **inputs, exporter="torchscript", opset=18, options={"rewritten": wrong})
+    with pytest.raises(ParityError, match=f"'{output}'"):
+        assert_parity(model)

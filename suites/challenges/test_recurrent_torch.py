@@ -3,6 +3,7 @@
 Broken forms must be caught, sound forms must pass.
 """
 
+import onnx
 import pytest
 
 from pytest_onnxprep import ExportFailed, ParityError, TensorSpec, assert_parity, onnx_export, parity
@@ -15,6 +16,11 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence  # noqa
 SEQUENCE = {"inputs": {"x": "float32[batch, seq, 4]"}, "dims": {"batch": (1, 4), "seq": (1, 9)}}
 LENGTHS = {
     "inputs": {"x": "float32[batch, seq, 4]", "lengths": "int64[batch]"},
+    "dims": {"batch": (1, 4), "seq": (1, 9)},
+}
+
+STATE = {
+    "inputs": {"x": "float32[batch, seq, 4]", "h": "float32[1, batch, 3]", "c": "float32[1, batch, 3]"},
     "dims": {"batch": (1, 4), "seq": (1, 9)},
 }
 
@@ -179,14 +185,57 @@ def test_bidirectional_lstm(onnx_model):
 
 @onnx_export(
     InitialState,
-    inputs={"x": "float32[batch, seq, 4]", "h": "float32[1, batch, 3]", "c": "float32[1, batch, 3]"},
-    dims={"batch": (1, 4), "seq": (1, 9)},
+    **STATE,
     exporter=["dynamo", "torchscript"],
     opset=18,
 )
 @parity()
 def test_initial_state(onnx_model):
     assert onnx_model.output_names == ["y", "h_next", "c_next"]
+
+
+def reset_before(node, weights):
+    """The reset gate before the product, as other libraries have it: the attribute that converters forget."""
+    (attribute,) = [attribute for attribute in node.attribute if attribute.name == "linear_before_reset"]
+    assert attribute.i == 1
+    attribute.i = 0
+
+
+def directions_swapped(node, weights):
+    """The weights of the backward pass for the forward one, and the other way round."""
+    for name in node.input[1:4]:
+        array = onnx.numpy_helper.to_array(weights[name])
+        assert len(array) == 2
+        weights[name].CopyFrom(onnx.numpy_helper.from_array(array[::-1].copy(), name))
+
+
+def state_dropped(node, weights):
+    """Zeros in place of the state that comes in."""
+    assert node.input[5]
+    assert node.input[6]
+    node.input[5] = node.input[6] = ""
+
+
+@pytest.mark.parametrize(
+    ("build", "arguments", "operator", "edit"),
+    [
+        (build_gru, SEQUENCE, "GRU", reset_before),
+        (build_bidirectional, SEQUENCE, "LSTM", directions_swapped),
+        (InitialState, STATE, "LSTM", state_dropped),
+    ],
+)
+def test_file_of_another_converter(onnx_exporter, tmp_path, build, arguments, operator, edit):
+    """One attribute, input or weight of the recurrent node is not the model's; the file is valid all the same."""
+    model = onnx_exporter(build, **arguments, exporter="torchscript")
+    proto = onnx.ModelProto()
+    proto.CopyFrom(model.proto)
+    weights = {tensor.name: tensor for tensor in proto.graph.initializer}
+    edit(next(node for node in proto.graph.node if node.op_type == operator), weights)
+    onnx.save(proto, tmp_path / "theirs.onnx")
+
+    theirs = onnx_exporter(build, **arguments, artifact=tmp_path / "theirs.onnx")
+    with pytest.raises(ParityError, match="differs"):
+        assert_parity(theirs)
 
 
 @onnx_export(Packed, **LENGTHS, generate=lengths_within, exporter="torchscript")

@@ -93,11 +93,17 @@ def node(domain, name):
 
 
 own_cube, contrib_cube = node("challenges", "Cube"), node("ai.onnx.contrib", "Cube")
+contrib_square = node("ai.onnx.contrib", "Square")
 TAUGHT = {"domains": ["ai.onnx.contrib"], "ort_custom_ops": "onnxruntime-extensions"}
 
 
 def as_operators(x):
     return op.Mul(op.Mul(x, x), x)
+
+
+def as_square(x):
+    """Another power."""
+    return op.Mul(x, x)
 
 
 def as_function(x):
@@ -108,52 +114,111 @@ def as_node(x):
     return contrib_cube(x)
 
 
+def as_wrong_node(x):
+    return contrib_square(x)
+
+
 def table(function):
     return {"custom_translation_table": {torch.ops.challenges.cube.default: function}}
-
-
-@onnx_export(
-    build,
-    **X,
-    exporter="dynamo",
-    options=[table(as_operators), {**table(as_function), "functions": [Cube]}, {**table(as_node), **TAUGHT}],
-)
-@parity()
-def test_translated_for_dynamo(onnx_model):
-    assert {"Mul", "challenges.Cube", "ai.onnx.contrib.Cube"} & set(onnx_model.operators)
 
 
 def symbolic(function):
     return {"symbolics": {"challenges::cube": function}}
 
 
+def symbolic_node(name):
+    return symbolic(lambda g, x: g.op(name, x).setType(x.type()))
+
+
+#: A function of the right name whose body is another power.
+SQUARE = onnx.helper.make_function(
+    "challenges",
+    "Cube",
+    ["x"],
+    ["y"],
+    [onnx.helper.make_node("Mul", ["x", "x"], ["y"])],
+    [onnx.helper.make_opsetid("", 17)],
+)
+
+
+def is_written_out(model):
+    """In ONNX's own operators."""
+    assert model.operators["Mul"] == 2
+    assert not model.describe().functions
+
+
+def is_a_function(model):
+    """The graph calls it, the file says what it is."""
+    assert model.operators["challenges.Cube"] == 1
+    assert model.describe().functions == {"challenges.Cube": 2}
+
+
+def is_a_node(model):
+    """One node that ONNX Runtime is taught; its meaning is in no file."""
+    assert model.describe().custom_domains == {"ai.onnx.contrib": {"Cube": 1}}
+
+
+@onnx_export(build, **X, exporter="dynamo", options=table(as_operators))
+@parity()
+def test_translated_for_dynamo(onnx_model):
+    is_written_out(onnx_model)
+
+
+@onnx_export(build, **X, exporter="torchscript", options=symbolic(lambda g, x: g.op("Mul", g.op("Mul", x, x), x)))
+@parity()
+def test_translated_for_torchscript(onnx_model):
+    is_written_out(onnx_model)
+
+
+@onnx_export(build, **X, exporter="dynamo", options={**table(as_function), "functions": [Cube]})
+@parity()
+def test_function_for_dynamo(onnx_model):
+    is_a_function(onnx_model)
+
+
 @onnx_export(
     build,
     **X,
     exporter="torchscript",
+    opset=18,
     options=[
-        symbolic(lambda g, x: g.op("Mul", g.op("Mul", x, x), x)),
         symbolic(lambda g, x: g.onnxscript_op(Cube, x).setType(x.type())),
-        {**symbolic(lambda g, x: g.op("ai.onnx.contrib::Cube", x).setType(x.type())), **TAUGHT},
+        {**symbolic_node("challenges::Cube"), "functions": [Cube]},
     ],
 )
 @parity()
-def test_translated_for_torchscript(onnx_model):
-    assert {"Mul", "challenges.Cube", "ai.onnx.contrib.Cube"} & set(onnx_model.operators)
+def test_function_for_torchscript(onnx_model):
+    is_a_function(onnx_model)
+
+
+@onnx_export(build, **X, exporter="dynamo", options={**table(as_node), **TAUGHT})
+@parity()
+def test_node_for_dynamo(onnx_model):
+    is_a_node(onnx_model)
+
+
+@onnx_export(build, **X, exporter="torchscript", options={**symbolic_node("ai.onnx.contrib::Cube"), **TAUGHT})
+@parity()
+def test_node_for_torchscript(onnx_model):
+    is_a_node(onnx_model)
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("exporter", "options"),
     [
-        symbolic(lambda g, x: g.op("Mul", x, x)),
-        {**symbolic(lambda g, x: g.op("ai.onnx.contrib::Square", x).setType(x.type())), **TAUGHT},
+        ("dynamo", table(as_square)),
+        ("dynamo", {**table(as_function), "functions": [SQUARE]}),
+        ("dynamo", {**table(as_wrong_node), **TAUGHT}),
+        ("torchscript", symbolic(lambda g, x: g.op("Mul", x, x))),
+        ("torchscript", {**symbolic_node("challenges::Cube"), "functions": [SQUARE]}),
+        ("torchscript", {**symbolic_node("ai.onnx.contrib::Square"), **TAUGHT}),
     ],
-    ids=["operators", "node"],
+    ids=[f"{exporter}-{form}" for exporter in ("dynamo", "torchscript") for form in ("operators", "function", "node")],
 )
-def test_wrong_translation(onnx_exporter, options):
+def test_wrong_translation(onnx_exporter, exporter, options):
     """A translation is code like any other; parity names its node."""
-    model = onnx_exporter(build, **X, exporter="torchscript", options=options)
-    with pytest.raises(ParityError, match=r"first divergence +\S*(Mul|Square)"):
+    model = onnx_exporter(build, **X, exporter=exporter, options=options)
+    with pytest.raises(ParityError, match=r"first divergence +\S*(Mul|mul|Square|Cube|cube)"):
         assert_parity(model)
 
 
@@ -191,14 +256,15 @@ def test_svd_is_named(onnx_exporter, exporter):
         onnx_exporter(SpectralNorm, **MATRIX, exporter=exporter)
 
 
-@onnx_export(SpectralNorm, **MATRIX, exporter="torchscript", options={"rewritten": ClosedForm})
+@onnx_export(SpectralNorm, **MATRIX, exporter=["dynamo", "torchscript"], options={"rewritten": ClosedForm})
 @parity()
 def test_rewritten(onnx_model):
     assert onnx_model.operators["Sqrt"] == 2
 
 
-def test_rewritten_wrongly(onnx_exporter):
-    model = onnx_exporter(SpectralNorm, **MATRIX, exporter="torchscript", options={"rewritten": Frobenius})
+@pytest.mark.parametrize("exporter", ["dynamo", "torchscript"])
+def test_rewritten_wrongly(onnx_exporter, exporter):
+    model = onnx_exporter(SpectralNorm, **MATRIX, exporter=exporter, options={"rewritten": Frobenius})
     with pytest.raises(ParityError, match="'output' differs"):
         assert_parity(model)
 
@@ -214,7 +280,7 @@ def build_body():
 @onnx_export(
     Pipeline([build_body, Stage(SpectralNorm, export=False), Stage(torch.nn.Softplus, name="head")]),
     **MATRIX,
-    exporter="torchscript",
+    exporter=["dynamo", "torchscript"],
 )
 @parity()
 def test_split(onnx_model):

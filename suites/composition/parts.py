@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-EOS = 1
+#: What the decoder below ends many texts with: never trained, it repeats itself there.
+EOS = 19
 VOCABULARY = 40
 
 
@@ -202,6 +203,27 @@ def build_cnn(seed: int, width: int = 16) -> torch.nn.Module:
         )
 
     return _seeded(seed, build)
+
+
+def build_decided_cnn(seed: int, width: int = 16, tuned: int = 0) -> torch.nn.Module:
+    """The same, as sure of itself as a trained one: its logits are spread over pictures, about zero.
+
+    Those of one seed that were ``tuned`` differently agree on most pictures.
+    """
+    import torch
+
+    from model_zoo._torch_seeding import fixed_seed
+
+    model = build_cnn(seed, width)
+    head = model[-1]
+    with fixed_seed(seed), torch.no_grad():
+        features = model[:-1](torch.randn(64, 3, 24, 24))
+        head.weight /= (features @ head.weight.T).std(dim=0)[:, None]
+        if tuned:
+            torch.manual_seed(tuned)
+            head.weight += 0.3 * head.weight.std() * torch.randn(head.weight.shape)
+        head.bias.copy_(-(features @ head.weight.T).mean(dim=0))
+    return model
 
 
 # generator and discriminator ------------------------------------------------------------------------------------------

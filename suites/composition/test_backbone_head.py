@@ -28,3 +28,5 @@ from suites.composition.parts import build_backbone, build_head
 def test_backbone_and_head(onnx_model):
     assert list(onnx_model.stages) == ["backbone", "head"]
     assert onnx_model.stages["head"].operators["Gemm"] == 1
+    described = onnx_model.describe().to_json()
+    assert {name: part["operators"].get("Gemm", 0) for name, part in described.items()} == {"backbone": 0, "head": 1}

@@ -6,7 +6,7 @@ import numpy as np
 
 from model_zoo.torch_vision import build_unet
 from model_zoo.transformers_models import build_distilbert_classifier
-from pytest_onnxprep import BucketedModel, Dim, latency_budget, onnx_export, parity, size_budget
+from pytest_onnxprep import BucketedModel, Dim, advise_buckets, latency_budget, onnx_export, parity, size_budget
 from suites.composition.parts import build_cnn
 
 
@@ -55,3 +55,36 @@ def test_cnn_in_three_batches(onnx_model):
 @size_budget(mb=8)
 def test_unet_at_one_size(onnx_model):
     assert onnx_model.session.get_inputs()[0].shape == [1, 3, 32, 48]
+
+
+def test_advice_for_the_lengths_that_were_seen(onnx_exporter):
+    """Every request has a bucket, padding is what is left of it, and the sizes go into `buckets=` as they are.
+
+    Which sizes are chosen hangs on measured times; that they hold together does not.
+    """
+    dims = {"batch": (1, 2), "seq": (1, 48)}
+    model = onnx_exporter(build_distilbert_classifier, dims=dims, exporter="torchscript", opset=17)
+    seen = [7] * 30 + [11] * 20 + [24] * 5 + [40, 44]
+    advice = advise_buckets(model, [{"seq": length} for length in seen], max_buckets=3, seconds=0.02)
+
+    assert 1 <= len(advice.buckets) <= 3
+    assert set(advice.considered) <= {1, 2, 3}
+    lengths = [bucket.sizes["seq"] for bucket in advice.buckets]
+    assert lengths == sorted(lengths)
+    assert lengths[-1] == max(seen)
+    goes_to = [next(length for length in lengths if length >= one) for one in seen]
+    assert [bucket.requests for bucket in advice.buckets] == [goes_to.count(length) for length in lengths]
+    for bucket in advice.buckets:
+        own = [one for one, length in zip(seen, goes_to, strict=True) if length == bucket.sizes["seq"]]
+        assert np.isclose(bucket.waste, 1 - sum(own) / (len(own) * bucket.sizes["seq"]))
+    assert np.isclose(advice.waste, 1 - sum(seen) / sum(goes_to))
+    rows = advice.table().splitlines()
+    assert [row.split()[:2] for row in rows[1 : 1 + len(lengths)]] == [
+        [f"seq={length}", str(goes_to.count(length))] for length in lengths
+    ]
+    assert rows[1 + len(lengths)].split()[:3] == ["all", str(len(seen)), "100%"]
+    assert sum(row.split()[:2][-1] == "<-" for row in rows if "<-" in row) == 1
+
+    held = [{"seq": length} for length in (*lengths[:-1], 48)]  # the largest declared size needs a bucket, too
+    buckets = onnx_exporter(build_distilbert_classifier, dims=dims, exporter="torchscript", opset=17, buckets=held)
+    assert len(buckets.buckets) == len(lengths)

@@ -42,9 +42,19 @@ def most_likely(outputs, _inputs):
 @latency_budget(p95_ms=20, at={"batch": 1, "length": 12})
 @size_budget(mb=0.4)
 def test_encoder_and_decoder(onnx_model):
-    tokens = onnx_model.run({"source": np.array([[3, 7, 9, 2], [5, 5, 5, 5]])})["tokens"]
-    assert tokens.shape[0] == 2
-    assert tokens.shape[1] <= 12
+    """It stops where the last text ends: here after four tokens, after five, and for one of the last two never."""
+    four, five, never = [3, 7, 9, 2], [5, 5, 5, 5], [31, 29, 34, 8]
+
+    def tokens(*sources):
+        return onnx_model.run({"source": np.array(sources)})["tokens"].tolist()
+
+    (short,), (long,) = tokens(four), tokens(five)
+    assert [short.index(EOS), long.index(EOS)] == [3, 4] == [len(short) - 1, len(long) - 1]
+    assert tokens(four, five) == [[*short, EOS], long]
+    (ended, endless) = tokens(four, never)
+    assert len(endless) == 12
+    assert EOS not in endless
+    assert ended[:4] == short
 
 
 def cache(name, layers=2):

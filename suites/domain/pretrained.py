@@ -4,10 +4,16 @@ import importlib.metadata
 from pathlib import Path
 
 
-def shipped(package, ending):
-    """The files of an installed distribution with this ending, by name."""
+def shipped(package, ending, count):
+    """The files of an installed distribution with this ending, by name.
+
+    A wheel without them would leave a parametrised test without items, which pytest skips.
+    """
     files = importlib.metadata.files(package) or []
-    return {Path(file).name: Path(file.locate()) for file in files if str(file).endswith(ending)}
+    found = {Path(file).name: Path(file.locate()) for file in files if str(file).endswith(ending)}
+    version = importlib.metadata.version(package)
+    assert len(found) == count, f"{package} {version} ships {len(found)} files *{ending}, not {count}: {sorted(found)}"
+    return found
 
 
 def shipped_file(package, name):

@@ -115,3 +115,19 @@ def test_a_fault_in_a_signal_is_one(arbiter):
     found = ruling(arbiter, x, expected, actual)
 
     assert (found.fails, found.cause) == (True, Cause.UNEXPLAINED)
+
+
+def test_twin_of_variants_that_name_their_outputs_differently(arbiter):
+    """A rewritten model's names are its own; the reference's float64 answers to them too."""
+
+    class Twin(Opaque):
+        def in_double(self, signature):
+            (name,) = signature.outputs
+            return lambda feeds: {name: loudness(feeds["x"]).astype("float64")}
+
+    source, first = Twin(), arbiter._model
+    for name in ("y", "z"):
+        signature = Signature(first.signature.inputs).with_outputs([name])
+        model = OnnxModel(first.path, signature, source, first.variant, {})
+        found = Arbiter(model, model.reference, lambda _: Tolerance()).in_double({"x": np.ones(SIZE, "float32")})
+        assert list(found) == [name]

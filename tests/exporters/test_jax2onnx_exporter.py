@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 jax = pytest.importorskip("jax")
-pytest.importorskip("jax2onnx")
+onnx_function = pytest.importorskip("jax2onnx").onnx_function
 
 import jax.numpy as jnp  # noqa: E402
 
@@ -216,3 +216,86 @@ def test_large_weights_are_kept_beside_the_file(export, monkeypatch):
 
     assert [path.name for path in model.files] == ["model.onnx", "model.onnx.data"]
     export.agrees(model, n=2)
+
+
+@onnx_function
+def wave(x):
+    """A block that is kept as a function of the file."""
+    return jnp.sin(x) + 1
+
+
+@onnx_function
+class Wave:
+    """The same as a class."""
+
+    def __call__(self, x):
+        return jnp.sin(x) + 1
+
+
+def within():
+    """The same where jax2onnx does not find it."""
+
+    @onnx_function
+    def hidden(x):
+        return jnp.sin(x) + 1
+
+    return jax.jit(lambda x: jax.lax.scan(lambda carry, row: (hidden(carry + row), row), x[0], x)[0])
+
+
+def class_within():
+    """Of this one jax2onnx would find the first, of a factory that is called twice."""
+
+    @onnx_function
+    class Hidden:
+        def __call__(self, x):
+            return jnp.sin(x) + 1
+
+    made = Hidden()
+    return jax.jit(lambda x: made(x) * 2)
+
+
+def by_another_name():
+    """As it is after an import of the name."""
+    other = wave
+    return jax.jit(lambda x: other(x) * 2)
+
+
+@pytest.mark.parametrize("sizes", ["n, 4", "5, 4"], ids=["open", "fixed"])
+@pytest.mark.parametrize("block", [lambda x: wave(x) * 2, lambda x: Wave()(x) * 2], ids=["def", "class"])
+def test_functions_of_ones_own(export, block, sizes):
+    """They stay functions of the file, also of one size, where the reference has been traced before."""
+    model = export(lambda: jax.jit(block), inputs={"x": f"float32[{sizes}]"})
+
+    assert [function.name.lower() for function in model.proto.functions] == ["wave"]
+    export.agrees(model)
+
+
+@pytest.mark.parametrize(
+    ("build", "name"),
+    [
+        (within, r"within\.<locals>\.hidden"),
+        (class_within, r"class_within\.<locals>\.Hidden"),
+        (by_another_name, "wave"),
+    ],
+)
+def test_functions_that_are_not_kept(export, build, name):
+    """jax2onnx would write them out silently, or not export at all; the models after them are exported as before."""
+    where = rf"'{name}' \(test_jax2onnx_exporter\.py:\d+\)"
+    with pytest.raises(
+        ExporterError, match=f"{where} is called, but did not become a function.*at the top of a module"
+    ):
+        export(build, inputs=X)
+
+    assert export(lambda: jnp.tanh, inputs=X).operators == {"Tanh": 1}
+    kept = export(lambda: jax.jit(lambda x: wave(x) * 2), inputs=X)
+    assert [function.name for function in kept.proto.functions] == ["wave"]
+
+
+def test_the_models_own_traces_are_left_alone(export):
+    """Of one size, what jax2onnx traced is not what the reference runs, nor the other way round."""
+    model = jax.jit(lambda x: jax.nn.gelu(wave(x), approximate=False))
+    exported = export(model, inputs={"x": "float32[2, 4]"}, outputs={"output": "float32[2, 4]"})
+
+    assert exported.operators["Gelu"] == 1
+    assert "gelu" not in {equation.primitive.name for equation in jax.make_jaxpr(model)(TOKENS[:2]).eqns}
+    export.agrees(exported)

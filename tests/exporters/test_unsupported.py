@@ -199,6 +199,25 @@ def test_function_in_the_file(export):
         export(Bessel, "torchscript", inputs=X, opset=17, options=options)
 
 
+def test_function_that_a_symbolic_brings(export):
+    """An `onnxscript_op` is for one export, too; beside ``functions`` of the same name these stand."""
+    brought = {"aten::i0": lambda g, x: g.onnxscript_op(I0, x).setType(x.type())}
+    other = onnx.helper.make_function(
+        "my.ops", "I0", ["x"], ["y"], [onnx.helper.make_node("Exp", ["x"], ["y"])], [onnx.helper.make_opsetid("", 18)]
+    )
+
+    def functions(symbolics, **options):
+        options = {"symbolics": symbolics, **options}
+        model = export(Bessel, "torchscript", inputs=X, opset=18, options=options, domains=("my.ops",))
+        return [[node.op_type for node in function.node] for function in model.proto.functions]
+
+    assert len(functions(brought)[0]) > 1
+    assert functions({"aten::i0": i0_of}, functions=[other]) == [["Exp"]]
+    assert functions(brought, functions=[other]) == [["Exp"]]
+    with pytest.raises(ExportFailed, match="not a registered function/op"):
+        functions({"aten::i0": i0_of})
+
+
 def test_node_without_an_implementation(export):
     """A domain alone does not run; ONNX Runtime's word for it is passed on."""
     with pytest.raises(ExportFailed, match="not a registered function/op"):

@@ -522,3 +522,29 @@ def test_files_made_elsewhere_are_stages(story):
     )
 
     outcome.result.assert_outcomes(passed=1)
+
+
+def test_a_file_made_elsewhere_may_have_sizes_of_its_own(story):
+    """An ONNX file behind a stage, of a size that no dim of the pipeline explains."""
+    outcome = story(
+        PARTS
+        + dedent(
+            """
+            class Long(nn.Module):
+                def forward(self, image):
+                    return {"found": image[image > 0.5]}
+
+            class Doubled(nn.Module):
+                def forward(self, found):
+                    return {"twice": found * 2}
+
+            def test_x(onnx_exporter):
+                found = {"found": "float32[n]"}
+                made = onnx_exporter(Doubled, inputs=found, exporter="torchscript", opset=17)
+                whole = onnx_exporter(Pipeline([Long, Stage(str(made.path), inputs=found)]), **FAST)
+                assert assert_parity(whole, max_examples=8).verdict.value == "pass"
+            """
+        )
+    )
+
+    outcome.result.assert_outcomes(passed=1)

@@ -205,3 +205,48 @@ def test_graphs_that_are_none(tmp_path, nodes, signature):
 
     with pytest.raises(SourceError, match=r"model\.json' is damaged: its nodes or its signature are none"):
         load_source(path)
+
+
+def described(path, **changed):
+    """A ``model.json`` whose first weight says something else."""
+    content = json.loads(path.read_text())
+    content["weightsManifest"][0]["weights"][0].update(changed)
+    path.write_text(json.dumps(content))
+    return path
+
+
+@pytest.mark.parametrize("size", [0, 30, 59, 61, 600])
+def test_weights_of_another_length(tmp_path, size):
+    """Truncated, empty or another model's: told before node is looked for."""
+    path = write(tmp_path)
+    (tmp_path / "weights.bin").write_bytes(bytes(size))
+    with pytest.raises(SourceError, match=rf"describes 60 bytes of weights, 'weights\.bin' holds {size}; fetch"):
+        load_source(str(path))
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"shape": [10**6, 10**6]}, "describes 4000000000012 bytes of weights"),
+        ({"shape": [-4, 3]}, r"weight 'w' has the shape \[-4, 3\]"),
+        ({"shape": [4.5, 3]}, r"weight 'w' has the shape \[4\.5, 3\]"),
+        ({"shape": 7}, "damaged"),
+        ({"dtype": "float128"}, "weight 'w' is of type 'float128'"),
+        ({"quantization": {"dtype": "uint8", "min": 0, "scale": 1}}, "describes 24 bytes of weights"),
+        ({"quantization": 8}, "damaged"),
+    ],
+    ids=["absurd", "negative", "fraction", "no list", "type", "quantised", "no mapping"],
+)
+def test_weights_that_are_not_what_the_manifest_says(tmp_path, changed, words):
+    """Nothing of that size is made, and nothing is read."""
+    with pytest.raises(SourceError, match=words):
+        load_source(str(described(write(tmp_path), **changed)))
+
+
+def test_quantised_weights_and_texts(tmp_path):
+    """Weights in steps take fewer bytes; of a group with texts the length is not known."""
+    path = described(write(tmp_path), quantization={"dtype": "uint16", "min": 0, "scale": 1})
+    (tmp_path / "weights.bin").write_bytes(bytes(24 + 12))
+    assert load_source(str(path)).framework == "tfjs"
+    (tmp_path / "weights.bin").write_bytes(bytes(1000))
+    assert load_source(str(described(path, quantization={"dtype": "string"}))).framework == "tfjs"
