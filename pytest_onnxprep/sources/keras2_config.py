@@ -16,7 +16,7 @@ HARD_SIGMOID = "onnxprep_keras2_hard_sigmoid"
 _RECURRENT = frozenset({"LSTM", "GRU", "SimpleRNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"})
 _CELLS = frozenset({"LSTMCell", "GRUCell", "SimpleRNNCell"})
 _MODELS = frozenset({"Sequential", "Model", "Functional"})
-_WRAPPED = ("layer", "backward_layer", "cell")
+_WRAPPED = ("layer", "backward_layer", "cell", "cells")
 #: Arguments that Keras 3 takes no more -> what they have to be, for a layer to mean the same without them.
 _ANY = object()
 _SPLIT = ("Depthwise", "Separable")
@@ -153,8 +153,9 @@ def _layer(layer: Any) -> None:
                 "registered_name": HARD_SIGMOID,
             }
     for name in _WRAPPED:
-        inner = config.get(name)
-        if isinstance(inner, dict) and "class_name" in inner:
-            _layer(inner)
-            if inner["class_name"] not in _MODELS and "registered_name" not in inner:
-                inner.update(module="keras.layers", registered_name=None)
+        held = config.get(name)
+        for inner in held if isinstance(held, list) else [held]:
+            if isinstance(inner, dict) and "class_name" in inner:
+                _layer(inner)
+                if inner["class_name"] not in _MODELS and "registered_name" not in inner:
+                    inner.update(module="keras.layers", registered_name=None)

