@@ -17,6 +17,7 @@ from pytest_onnxprep.compare.conditioning import Cause, Evidence, agree_in_doubl
 from pytest_onnxprep.compare.elementwise import Difference, finite_scale
 from pytest_onnxprep.compare.padding import is_hidden
 from pytest_onnxprep.compare.rounding_errors import (
+    chances,
     epsilons_of,
     is_finite,
     relative_error,
@@ -102,6 +103,7 @@ class Arbiter:
         self._graph = model.in_double()
         #: Whether there is one graph to look into; of a pipeline there are several.
         self._is_one_file = not model.parts
+        self._chances = chances(model.graph_proto.graph) if self._is_one_file else frozenset()
         self._choices_s = self._noise_s = DOUBLE_S
         self._others = OtherEvaluations(model, self._graph)
         self._allowed: dict[str, float] = {}
@@ -115,11 +117,20 @@ class Arbiter:
         scales = self._scales.setdefault(difference.output, [])
         if len(scales) < _SCALES:
             scales.append(difference.scale)
+        if self._is_small_chance(difference):
+            return False
         return epsilons_of(difference) > self._allowed.get(difference.output, QUIET)
 
     def worth_a_look(self, difference: Difference) -> bool:
         """Whether the largest error of a whole run is more than a handful of roundings."""
+        if self._is_small_chance(difference):
+            return False
         return self._tolerance_of(difference.output).is_derived and epsilons_of(difference) > HANDFUL
+
+    def _is_small_chance(self, difference: Difference) -> bool:
+        """Whether a probability is off by roundings of 1: kernels of Sigmoid and Softmax promise no more near 0."""
+        eps = EPSILON.get(difference.dtype, 0.0)
+        return difference.output in self._chances and difference.max_abs <= HANDFUL * eps
 
     def rule(self, feeds: Arrays, expected: Arrays, actual: Arrays, difference: Difference) -> Ruling:
         """Rule on one output that is outside its tolerance, or suspicious.

@@ -90,13 +90,13 @@ def make_session(
         providers=[wanted] if wanted == CPU else [wanted, CPU],
         enable_fallback=int(wanted != CPU),  # to the CPU from the CPU: the same error a second time, and a banner
     )
-    teach(session)
     session.onnxprep_weights = (weights, values)  # must outlive the session, which only points to them
     if wanted not in session.get_providers():  # ONNX Runtime falls back to the CPU with a warning only
         raise OnnxPrepError(
             f"ONNX Runtime could not start {wanted} and would run on {', '.join(session.get_providers())} instead; "
             f"check the device and its driver. Available: {', '.join(onnxruntime.get_available_providers())}."
         )
+    teach(session)
     return session
 
 

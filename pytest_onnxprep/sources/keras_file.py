@@ -37,6 +37,8 @@ def read(path: Path) -> Any:
     Raises:
         SourceError: the file is damaged, holds weights only, or would run code or follow links when it is read.
     """
+    import keras  # noqa: F401 - a missing Keras is told before anything else
+
     if path.suffix.lower() == ".keras":
         _check_archive(path)
     else:
