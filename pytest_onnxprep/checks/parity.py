@@ -25,6 +25,9 @@ FINDING = ParityError
 
 #: Corners whose reference is run a second time.
 _TWICE = 2
+#: Seconds for corners of a reference that is slow (a recurrent network, step by step), after the first ones.
+CORNERS_S = 90.0
+_FEW_CORNERS = 11
 #: Sizes of random examples where each costs a compilation.
 _SIZES_COMPILED = 4
 #: Random examples from which half are drawn towards larger errors.
@@ -100,6 +103,9 @@ def _search(run: ParityRun, kept: Failures) -> Failure | None:
         failure = run.visit(example)
         if failure is not None:
             return failure
+        if index >= _FEW_CORNERS and time.monotonic() - run.progress.started > CORNERS_S:
+            run.progress.corners_left = len(corners) - index - 1
+            break
     left = limit - len(corners)
     climbing = left // 2 if left >= _CLIMB else 0
     for example in _drawn(run, left - climbing):
@@ -176,7 +182,9 @@ def _passed(run: ParityRun) -> CheckResult:
     refused = f", {progress.refused} refused by the framework" if progress.refused else ""
     ill = f", {progress.ill_conditioned} of them ill-conditioned" if progress.ill_conditioned else ""
     tried = f"; sizes tried: {coverage(run.signature, progress.tried)}" if figures["sizes_tried"] else ""
-    if progress.stopped_early:
+    if progress.corners_left:
+        tried += f"; {progress.corners_left} corners left out after {CORNERS_S:.0f} s"
+    elif progress.stopped_early:
         tried += f"; stopped after {run.case.max_s:.0f} s"
     if progress.unsettled > _TOO_MANY * progress.examples:
         return CheckResult(

@@ -68,6 +68,7 @@ class Progress:
     counts: dict[str, int] = field(default_factory=dict)
     tried: dict[str, tuple[int, int]] = field(default_factory=dict)
     stopped_early: bool = False
+    corners_left: int = 0
     started: float = field(default_factory=time.monotonic)
     seconds_to_failure: float | None = None
 
@@ -331,6 +332,8 @@ def base_figures(run: ParityRun) -> dict[str, Any]:
         figures["narrowed"] = [
             {key: record[key] for key in ("guard", "declared", "file", "line", "code")} for record in assumed
         ]
+    if progress.corners_left:
+        figures["corners_left"] = progress.corners_left
     if progress.first_refusal:
         figures["first_refusal"] = progress.first_refusal
     return figures

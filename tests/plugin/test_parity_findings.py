@@ -270,3 +270,21 @@ def test_small_chances_are_no_fault(story, head):
         """)
 
     assert outcome.verdict("parity") == "pass"
+
+
+def test_corners_of_a_slow_reference_end(story):
+    """The first are always tried; what was left out is said."""
+    outcome = story("""
+        from pytest_onnxprep.checks import parity as check
+        check.CORNERS_S = 0.0
+
+        dims = {f"d{index}": (1, 5) for index in range(5)}
+        @onnx_export(lambda: nn.ReLU(), inputs={"x": "float32[d0, d1, d2, d3, d4]"}, dims=dims, exporter="torchscript")
+        @parity()
+        def test_x(onnx_model): pass
+        """)
+    record = outcome.one("parity")
+
+    assert record["verdict"] == "pass"
+    assert record["figures"]["corners_left"] > 10
+    assert f"{record['figures']['corners_left']} corners left out after 0 s" in record["summary"]
