@@ -134,8 +134,11 @@ def framework_of_path(path: Path) -> str | None:
     """The framework of a file or folder, by suffix or content."""
     if path.name == "config.json":
         return "transformers"
-    if path.suffix.lower() in _SUFFIXES and not os.path.isdir(path):
-        return _SUFFIXES[path.suffix.lower()]
+    suffix = path.suffix.lower()
+    if path.name.lower().endswith((".pth.tar", ".pt.tar")):  # checkpoints of training scripts, no archives
+        suffix = ".pth"
+    if suffix in _SUFFIXES and not os.path.isdir(path):
+        return _SUFFIXES[suffix]
     if path.name.endswith(".json") and os.path.isfile(path) and b'"modelTopology"' in path.read_bytes():
         return "tfjs"
     if os.path.isdir(path):  # unlike Path.is_dir, no error where a name is too long

@@ -45,6 +45,12 @@ def _beginning(start: bytes) -> str:
 def _kind_of_archive(path: Path) -> str:
     names = entries(path)
     inside = {name.partition("/")[2] for name in names}
+    if ".data/extern_modules" in inside:
+        raise SourceError(
+            f"source {str(path)!r} is a torch.package, which holds Python code: reading it runs that, so it was not "
+            "read. For a file that you trust, load the model in a factory of yours: "
+            f"lambda: torch.package.PackageImporter({str(path)!r}).load_pickle(package, resource)"
+        )
     if any(name.startswith("code/") for name in inside) or "constants.pkl" in inside:
         return SCRIPT
     if any(name.startswith("models/") for name in inside) or "serialized_exported_program.json" in names:

@@ -189,3 +189,9 @@ def test_a_name_no_file_can_have(tmp_path):
         load_source("a" * 5000 + ".onnx", base=tmp_path)
 
     assert len(str(raised.value)) < 3000
+
+
+def test_checkpoints_of_training_scripts():
+    """They are called archives and are none."""
+    assert framework_of("runs/model_best.pth.tar") == "torch"
+    assert framework_of("runs/data.tar") is None

@@ -203,3 +203,14 @@ def test_pickled_module(net, tmp_path):
     assert "is a pickled Python object" in text
     assert "Net" in text
     assert "so it was not read" in text
+
+
+def test_torch_package(tmp_path):
+    """It holds code, and how to load it is the user's decision."""
+    path = tmp_path / "net.pt"
+    with torch.package.PackageExporter(str(path)) as package:
+        package.extern("torch.**")
+        package.save_pickle("net", "model.pkl", torch.nn.Linear(2, 2))
+
+    with pytest.raises(SourceError, match=r"is a torch\.package(?s:.*)PackageImporter"):
+        load_source(path)
