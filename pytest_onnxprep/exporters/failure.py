@@ -48,8 +48,8 @@ _HINTS = (
     ),
     (
         "Cannot mutate RngCount",
-        "A walk of Flax's own (nnx.RNN) counts random numbers where jax2onnx cannot: use jax.lax.scan over the cell, "
-        "as in suites/challenges/test_recurrent_jax.py.",
+        "Flax counts random numbers there, which jax2onnx cannot trace: dropout in train mode, or a walk of Flax's own "
+        "(nnx.RNN), in whose place jax.lax.scan over the cell works (suites/challenges/test_recurrent_jax.py).",
     ),
     (
         "is inconclusive",

@@ -18,6 +18,8 @@ from pytest_onnxprep.runtime.custom_ops import library_path
 from pytest_onnxprep.runtime.session import make_session
 from pytest_onnxprep.sources.trial import failure_of, failure_of_run, read_feeds
 
+#: A child without frameworks: onnxruntime-extensions crashes beside TensorFlow's protobuf.
+CHILD = "onnx"
 #: Seconds that loading a file, or loading and running it once, may take.
 SECONDS = 60.0
 #: Memory it may take beside three times the size of its files.

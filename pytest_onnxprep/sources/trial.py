@@ -36,7 +36,8 @@ def failure_of(work: Callable[..., None], *arguments: Any, seconds: float = SECO
     Where the system knows no ``fork``, nothing is tried.
 
     Args:
-        work: a function of a module; its module's ``prepare()`` is called once before.
+        work: a function of a module; its module's ``prepare()`` is called once before. Modules share a child, unless
+            their ``CHILD`` names another: native libraries do not always bear each other.
         *arguments: what JSON can hold.
         seconds: after which it is ended.
         memory: bytes it may take beyond what its process has. It may write no file either.
@@ -50,8 +51,9 @@ def failure_of(work: Callable[..., None], *arguments: Any, seconds: float = SECO
         "seconds": seconds,
         "memory": memory,
     }
+    kind = getattr(sys.modules[work.__module__], "CHILD", "")
     with _LOCK:
-        answer = _server().ask(request, seconds + LOADING_S)
+        answer = _server(kind).ask(request, seconds + LOADING_S)
         if answer is None:
             _stop()
     return "the process that tries it out did not answer" if answer is None else str(answer)
@@ -89,7 +91,12 @@ class _Server:
     """The child, and the two pipes to it."""
 
     def __init__(self) -> None:
-        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        environment = {
+            **os.environ,
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            "TF_ENABLE_ONEDNN_OPTS": "0",  # its allocator waits ten seconds for memory that never comes
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        }
         self.owner = os.getpid()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "pytest_onnxprep.sources.trial_server"],
@@ -120,22 +127,21 @@ class _Server:
 
 
 _LOCK = threading.Lock()
-_running: list[_Server] = []
+_running: dict[str, _Server] = {}
 
 
-def _server() -> _Server:
-    if _running and (_running[0].owner != os.getpid() or _running[0].process.poll() is not None):
-        _running.clear()
-    if not _running:
-        _running.append(_Server())
-    return _running[0]
+def _server(kind: str) -> _Server:
+    found = _running.get(kind)
+    if found is None or found.owner != os.getpid() or found.process.poll() is not None:
+        found = _running[kind] = _Server()
+    return found
 
 
 @atexit.register
 def _stop() -> None:
-    """End the child, unless it is that of the process this one was copied from."""
+    """End the children, unless they are those of the process this one was copied from."""
     while _running:
-        server = _running.pop()
+        _, server = _running.popitem()
         if server.owner == os.getpid():
             server.process.kill()
             server.process.wait()

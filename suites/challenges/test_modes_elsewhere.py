@@ -108,8 +108,8 @@ def evaluated(build):
     ids=["dropout", "normalisation"],
 )
 def test_nnx_train_mode(onnx_exporter, build, words):
-    with pytest.raises(ParityError, match=words):
-        assert_parity(onnx_exporter(build, **X))
+    with pytest.raises(ExportFailed, match=words):  # it changes its state, which cannot be traced
+        onnx_exporter(build, **X)
 
     model = onnx_exporter(lambda: evaluated(build), **X)
     assert assert_parity(model, max_examples=20).verdict.value == "pass"
