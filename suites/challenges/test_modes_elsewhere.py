@@ -108,8 +108,9 @@ def evaluated(build):
     ids=["dropout", "normalisation"],
 )
 def test_nnx_train_mode(onnx_exporter, build, words):
-    with pytest.raises(ExportFailed, match=words):  # it changes its state, which cannot be traced
-        onnx_exporter(build, **X)
+    # A state that changes can be traced or not, by what JAX has traced before; either way the mode is named.
+    with pytest.raises((ExportFailed, ParityError), match=words):
+        assert_parity(onnx_exporter(build, **X))
 
     model = onnx_exporter(lambda: evaluated(build), **X)
     assert assert_parity(model, max_examples=20).verdict.value == "pass"
