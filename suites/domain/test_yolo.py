@@ -29,7 +29,7 @@ def build(name):
 )
 @parity(atol=1e-3, rtol=1e-3)  # boxes are in pixels
 @latency_budget(p95_ms=150, at={"batch": 1, "h": 160, "w": 160})
-@size_budget(mb=11)
+@size_budget(mb=11.5)  # dynamo writes where each node comes from: 0.7 MB more
 def test_yolo11n(onnx_model):
     import numpy as np
 
@@ -65,7 +65,7 @@ def test_yolo11n_classifier(onnx_model):
 )
 @parity(atol=1e-3, rtol=1e-3)
 @latency_budget(p95_ms=200, at={"batch": 1, "h": 160, "w": 160})
-@size_budget(mb=12)
+@size_budget(mb=12.5)
 def test_yolo11n_masks(onnx_model):
     import numpy as np
 
