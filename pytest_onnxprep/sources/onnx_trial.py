@@ -6,6 +6,7 @@ gone; no look at the file tells. What ONNX Runtime merely refuses is left to it 
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,19 +15,16 @@ from typing import Any
 import numpy as np
 
 from pytest_onnxprep.errors import OnnxPrepError
-from pytest_onnxprep.runtime.custom_ops import library_path
+from pytest_onnxprep.runtime.custom_ops import is_exposed, library_path
+from pytest_onnxprep.runtime.once import identity
 from pytest_onnxprep.runtime.session import make_session
-from pytest_onnxprep.sources.trial import failure_of, failure_of_run, read_feeds
+from pytest_onnxprep.sources.trial import failure_of, failure_of_run, limits, read_feeds
 
-#: A child without frameworks: onnxruntime-extensions crashes beside TensorFlow's protobuf.
-CHILD = "onnx"
-#: Seconds that loading a file, or loading and running it once, may take.
-SECONDS = 60.0
-#: Memory it may take beside three times the size of its files.
-MEMORY_BYTES = 4 << 30
 #: Files from which on external data is mapped instead of packed, as `make_session` is asked to elsewhere.
 _LEAN_BYTES = 1_000_000_000
 _MOST_THREADS = 4
+
+_EXPOSED = "; onnxruntime-extensions was imported after TensorFlow, beside which it may crash: import it first"
 
 _known: dict[tuple[object, ...], str] = {}
 
@@ -39,12 +37,12 @@ def failure_to_load(path: Path, files: Sequence[Path], libraries: Sequence[str] 
         files: its external data.
         libraries: of custom operators.
     """
-    key = ("load", *_identity([path, *files]), *libraries)
+    key = ("load", *map(identity, [path, *files]), *libraries)
     if key not in _known:
         total = _total([path, *files])
-        _known[key] = failure_of(
-            load, str(path), total, _paths(libraries), seconds=SECONDS, memory=MEMORY_BYTES + 3 * total
-        )
+        exposed = is_exposed(libraries)
+        failed = failure_of(load, str(path), total, _paths(libraries), exposed, **limits(total))
+        _known[key] = failed and f"{failed}{_EXPOSED if exposed else ''}"
     return _known[key]
 
 
@@ -66,11 +64,13 @@ def _failure_to_run(
     work: Any, path: Path, files: Sequence[Path], feeds: Mapping[str, np.ndarray], libraries: Sequence[str], times: int
 ) -> str:
     shapes = [(name, array.shape) for name, array in feeds.items()]
-    key = (work.__name__, *_identity([path, *files]), *libraries, *shapes)
+    key = (work.__name__, *map(identity, [path, *files]), *libraries, *shapes)
     if key not in _known:
         total = _total([path, *files])
-        limits = {"seconds": SECONDS * times**2, "memory": MEMORY_BYTES * times + 3 * total}
-        _known[key] = failure_of_run(work, str(path), feeds, total, _paths(libraries), **limits)
+        allowed = limits(total, times=times)
+        exposed = is_exposed(libraries)
+        failed = failure_of_run(work, str(path), feeds, total, _paths(libraries), exposed, **allowed)
+        _known[key] = failed and f"{failed}{_EXPOSED if exposed else ''}"
     return _known[key]
 
 
@@ -81,9 +81,9 @@ def check_libraries(libraries: Sequence[str]) -> None:
         OnnxPrepError: one is not there, or ends the process that loads it.
     """
     for path in _paths(libraries):
-        key = ("library", *_identity([Path(path)]))
+        key = ("library", identity(Path(path)))
         if key not in _known:
-            _known[key] = failure_of(load_library, path, seconds=SECONDS, memory=MEMORY_BYTES)
+            _known[key] = failure_of(load_library, path, **limits(0))
         if _known[key]:
             raise OnnxPrepError(
                 f"ort_custom_ops: {path!r} is not loaded here, as in a process of its own {_known[key]}; "
@@ -91,20 +91,25 @@ def check_libraries(libraries: Sequence[str]) -> None:
             )
 
 
-def load(file: str, total: int, libraries: Sequence[str]) -> None:
+def load(file: str, total: int, libraries: Sequence[str], exposed: bool) -> None:
     """For the child: load it as the reference is loaded."""
+    _import_plainly(exposed)
     _quietly(lambda: _session(file, total, libraries, optimized=False))
 
 
-def run(file: str, feeds: str, dtypes: Mapping[str, str], total: int, libraries: Sequence[str]) -> None:
+def run(file: str, feeds: str, dtypes: Mapping[str, str], total: int, libraries: Sequence[str], exposed: bool) -> None:
     """For the child: load and run it as the reference is run, and as the file under test is."""
+    _import_plainly(exposed)
     given = read_feeds(feeds, dtypes)
     for optimized in (False, True):
         _quietly(lambda optimized=optimized: _session(file, total, libraries, optimized=optimized).run(None, given))
 
 
-def run_once(file: str, feeds: str, dtypes: Mapping[str, str], total: int, libraries: Sequence[str]) -> None:
+def run_once(
+    file: str, feeds: str, dtypes: Mapping[str, str], total: int, libraries: Sequence[str], exposed: bool
+) -> None:
     """For the child: load and run it as the reference is run."""
+    _import_plainly(exposed)
     given = read_feeds(feeds, dtypes)
     _quietly(lambda: _session(file, total, libraries, optimized=False).run(None, given))
 
@@ -127,6 +132,12 @@ def _session(file: str, total: int, libraries: Sequence[str], *, optimized: bool
     return make_session(file, optimized=optimized, threads=threads, custom_ops=libraries, lean=lean)
 
 
+def _import_plainly(exposed: bool) -> None:
+    """As the process did that the file is tried out for; see `load_extensions`."""
+    for name in ("tensorflow", "onnxruntime_extensions") if exposed else ():
+        importlib.import_module(name)
+
+
 def _quietly(work: Any) -> None:
     """Only memory is told; ONNX Runtime has no type for it."""
     try:
@@ -144,11 +155,3 @@ def _paths(libraries: Sequence[str]) -> list[str]:
 
 def _total(files: Sequence[Path]) -> int:
     return sum(file.stat().st_size for file in files)
-
-
-def _identity(files: Sequence[Path]) -> tuple[tuple[str, int, int, int], ...]:
-    found = []
-    for file in files:
-        status = file.stat()
-        found.append((str(file.resolve()), status.st_ino, status.st_size, status.st_mtime_ns))
-    return tuple(found)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 from pytest_onnxprep.sources import torch_trial
@@ -13,8 +12,6 @@ def prepare() -> None:
     import torch._dynamo
     import torch._functorch.aot_autograd
     import torch.export.pt2_archive._package  # noqa: F401
-
-    tempfile.gettempdir()  # found by writing a file, which a trial may not
 
 
 def try_program(file: str) -> None:

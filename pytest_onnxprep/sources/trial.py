@@ -23,21 +23,27 @@ import numpy as np
 
 from pytest_onnxprep.runtime.array_file import as_declared, load_arrays, save_arrays
 
-#: Address space a trial may take beyond what its process has, and seconds.
-MEMORY_BYTES = 8 << 30
+#: What a trial of a file may take: seconds, and address space beyond what its process has and three times the file.
 SECONDS = 60.0
+MEMORY_BYTES = 4 << 30
 #: Seconds for the child to load a framework, on a machine that is busy.
 LOADING_S = 300.0
 
 
-def failure_of(work: Callable[..., None], *arguments: Any, seconds: float = SECONDS, memory: int = MEMORY_BYTES) -> str:
+def limits(size: int, *, times: int = 1) -> dict[str, Any]:
+    """The limits of `failure_of` for a file of so many bytes; at larger sizes so many times the memory, and longer."""
+    return {"seconds": SECONDS * times**2, "memory": MEMORY_BYTES * times + 3 * size}
+
+
+def failure_of(
+    work: Callable[..., None], *arguments: Any, seconds: float = SECONDS, memory: int = 2 * MEMORY_BYTES
+) -> str:
     """Call ``work`` in a child process; why it did not end well, or an empty string.
 
     Where the system knows no ``fork``, nothing is tried.
 
     Args:
-        work: a function of a module; its module's ``prepare()`` is called once before. Modules share a child, unless
-            their ``CHILD`` names another: native libraries do not always bear each other.
+        work: a function of a module; its module's ``prepare()`` is called once before.
         *arguments: what JSON can hold.
         seconds: after which it is ended.
         memory: bytes it may take beyond what its process has. It may write no file either.
@@ -51,9 +57,8 @@ def failure_of(work: Callable[..., None], *arguments: Any, seconds: float = SECO
         "seconds": seconds,
         "memory": memory,
     }
-    kind = getattr(sys.modules[work.__module__], "CHILD", "")
     with _LOCK:
-        answer = _server(kind).ask(request, seconds + LOADING_S)
+        answer = _server().ask(request, seconds + LOADING_S)
         if answer is None:
             _stop()
     return "the process that tries it out did not answer" if answer is None else str(answer)
@@ -127,21 +132,22 @@ class _Server:
 
 
 _LOCK = threading.Lock()
-_running: dict[str, _Server] = {}
+_running: list[_Server] = []
 
 
-def _server(kind: str) -> _Server:
-    found = _running.get(kind)
-    if found is None or found.owner != os.getpid() or found.process.poll() is not None:
-        found = _running[kind] = _Server()
-    return found
+def _server() -> _Server:
+    if _running and (_running[0].owner != os.getpid() or _running[0].process.poll() is not None):
+        _running.clear()
+    if not _running:
+        _running.append(_Server())
+    return _running[0]
 
 
 @atexit.register
 def _stop() -> None:
-    """End the children, unless they are those of the process this one was copied from."""
+    """End the child, unless it is that of the process this one was copied from."""
     while _running:
-        _, server = _running.popitem()
+        server = _running.pop()
         if server.owner == os.getpid():
             server.process.kill()
             server.process.wait()

@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import time
 from typing import Any
 
@@ -23,6 +24,7 @@ def main() -> None:
     answers = os.dup(1)
     nowhere = os.open(os.devnull, os.O_RDWR)
     os.dup2(nowhere, 1)  # whatever a framework prints is no answer
+    tempfile.gettempdir()  # found by writing a file, which a trial may not
     prepared: set[str] = set()
     for line in sys.stdin:
         request = json.loads(line)

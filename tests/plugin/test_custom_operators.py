@@ -158,3 +158,55 @@ def test_the_onnx_oracle_knows_no_custom_operators(story):
     assert outcome.verdict("parity") == "error"
     assert "the ONNX reference evaluator cannot run relu.onnx: Node type 'NegPos'" in outcome.text
     assert "leave oracle= out to compare with relu.onnx" in outcome.text
+
+
+TEXT_TO_TOKENS = """
+    import onnx
+    from onnx import TensorProto, helper
+    from transformers.utils import sentencepiece_model_pb2_new as sentencepiece
+    from pytest_onnxprep import TensorSpec
+
+    def write():
+        model = sentencepiece.ModelProto()
+        for name, score, kind in [("<unk>", 0, 2), ("<s>", 0, 3), ("</s>", 0, 3), ("\\u2581a", -1, 1), ("a", -2, 1)]:
+            model.pieces.add(piece=name, score=score, type=kind)
+        model.trainer_spec.model_type = 1
+        names = ["text", "nbest_size", "alpha", "no", "no", "no", "no"]
+        given = [helper.make_tensor("nbest_size", TensorProto.INT64, [1], [0]),
+                 helper.make_tensor("alpha", TensorProto.FLOAT, [1], [0]),
+                 helper.make_tensor("no", TensorProto.BOOL, [1], [0])]
+        node = helper.make_node("SentencepieceTokenizer", names, ["tokens", "rows", "from_token"],
+                                domain="ai.onnx.contrib", model=model.SerializeToString())
+        graph = helper.make_graph([node], "g", [helper.make_tensor_value_info("text", TensorProto.STRING, [1])],
+                                  [helper.make_tensor_value_info("tokens", TensorProto.INT32, ["n"])], given)
+        imports = [helper.make_opsetid("", 18), helper.make_opsetid("ai.onnx.contrib", 1)]
+        onnx.save(helper.make_model(graph, opset_imports=imports, ir_version=8), "tokens.onnx")
+
+    write()
+
+    @onnx_export("tokens.onnx", inputs={"text": TensorSpec("string", "1", values=["a aa"])},
+                 options={"ort_custom_ops": "onnxruntime-extensions"})
+    @parity(max_examples=2)
+    def test_tokens(onnx_model): pass
+
+    def test_beside_it(): pass
+"""
+
+
+def test_sentencepiece_after_tensorflow(story):
+    """Whose protobuf it would get, and end the process."""
+    pytest.importorskip("tensorflow")
+    story.write("import tensorflow\n" + dedent(TEXT_TO_TOKENS))
+
+    assert story.run(subprocess=True).counts() == {"pass": 2}
+
+
+def test_sentencepiece_imported_after_tensorflow_by_somebody_else(story):
+    """It cannot be helped any more: a clear error, and the run goes on."""
+    pytest.importorskip("tensorflow")
+    story.write("import tensorflow\nimport onnxruntime_extensions\n" + dedent(TEXT_TO_TOKENS))
+    outcome = story.run(subprocess=True)
+
+    assert outcome.counts() == {"error": 2}
+    assert "PASSED test_story.py::test_beside_it" in outcome.text
+    assert "imported after TensorFlow, beside which it may crash: import it first" in " ".join(outcome.text.split())

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from pytest_onnxprep.errors import OnnxPrepError, SourceError
 from pytest_onnxprep.exporters.largest import try_at_largest
 from pytest_onnxprep.exporters.workshop import trace_run
-from pytest_onnxprep.sources import onnx_trial
+from pytest_onnxprep.sources import onnx_trial, trial
 from pytest_onnxprep.sources.load import load_source
 from pytest_onnxprep.sources.onnx_file import OnnxFileSource, try_out
 from pytest_onnxprep.spec.dims import Dim
@@ -30,8 +30,8 @@ TURNS = 8_000_000
 @pytest.fixture(autouse=True)
 def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two seconds and 300 MB, and nothing remembered."""
-    monkeypatch.setattr(onnx_trial, "SECONDS", 2.0)
-    monkeypatch.setattr(onnx_trial, "MEMORY_BYTES", 300 << 20)
+    monkeypatch.setattr(trial, "SECONDS", 2.0)
+    monkeypatch.setattr(trial, "MEMORY_BYTES", 300 << 20)
     monkeypatch.setattr(onnx_trial, "_known", {})
 
 
@@ -199,7 +199,7 @@ def test_a_file_that_grows_beyond_measure_is_told_before_its_largest_sizes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At the example nothing is wrong with it; the message says at which sizes, and what to change."""
-    monkeypatch.setattr(onnx_trial, "MEMORY_BYTES", 100 << 20)
+    monkeypatch.setattr(trial, "MEMORY_BYTES", 100 << 20)
     path = growing(tmp_path / "growing.onnx")
     signature = OnnxFileSource(path).derived_signature()
 
