@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from pytest_onnxprep.exporters import catalog
 from pytest_onnxprep.exporters.registered import registered
+from pytest_onnxprep.runtime.once import identity
 from pytest_onnxprep.sources.base import Source
 from pytest_onnxprep.sources.source_code import code_digest
 from pytest_onnxprep.sources.state_digest import state_digest
@@ -57,7 +57,7 @@ def export_key(
         "order": [list(signature.inputs), list(signature.outputs or {})],
         "variant": [variant.exporter, variant.opset],
         "domains": sorted(domains),
-        "artifact": None if artifact is None else _identity(artifact),
+        "artifact": None if artifact is None else identity(artifact),
         "packages": {name: installed(name) for name in packages},
         "python": platform.python_version(),
         "machine": platform.machine(),
@@ -97,9 +97,3 @@ def own_digest() -> str:
 @cache
 def _process_salt() -> str:
     return uuid.uuid4().hex
-
-
-def _identity(path: Path) -> list[Any]:
-    """What tells that a file is still the one it was."""
-    status = path.stat()
-    return [str(path.resolve()), status.st_ino, status.st_size, status.st_mtime_ns]

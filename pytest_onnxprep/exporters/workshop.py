@@ -360,10 +360,7 @@ def trace_run(source: Source, signature: Signature, feeds: Mapping[str, np.ndarr
     Raises:
         SourceError: the framework refuses them, or does not survive them.
     """
-    if "tried_out" not in source.memo:
-        source.memo["tried_out"] = source.try_out(feeds, signature)
-    if source.memo["tried_out"]:
-        raise SourceError(f"{source.label} is not run here, as in a process of its own {source.memo['tried_out']}")
+    source.check_tried_out(feeds, signature)
     state = source.state()
     try:
         return source.run(feeds, signature)

@@ -49,8 +49,8 @@ class Repair:
     failing: list[str]
     whole: Whole
     deadline: float
-    layouts: bool = False
-    same: float = 1e-7
+    layouts: bool
+    same: float
     _by: dict[int, int] = field(default_factory=dict)
     _asked: set[int] = field(default_factory=set)
     _partly: dict[int, int] = field(default_factory=dict)

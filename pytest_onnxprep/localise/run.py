@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -145,7 +146,7 @@ class _Search:
         starts = [*seen.refusals, *([] if chosen is None else [chosen])] or ends[:1]
         until = min(self.deadline, time.monotonic() + _REPAIR_S)
         layouts = self.model.source.framework in _CHANNELS_MOVE
-        same = _DOUBLE_SAME if self._is_double() else _SAME
+        same = _DOUBLE_SAME if self._is_double else _SAME
         repair = Repair(seen, probe, self.expected, failing, self._whole, until, layouts, same)
         mended = repair.culprit(dict.fromkeys([*starts, *(suspect.index for suspect in found)]))
         return ends[0] if mended is None and chosen is None and ends else mended
@@ -198,7 +199,7 @@ class _Search:
         value = trace.values[came.place]
         if value.digest.sample.size == value.digest.size and value.digest.kind == "f":
             sample = value.digest.sample
-            return (sample if self._is_double() else sample.astype(np.float32)).reshape(value.digest.shape)
+            return (sample if self._is_double else sample.astype(np.float32)).reshape(value.digest.shape)
         if time.monotonic() > self.deadline:
             return None
         whole = self._trace(frozenset({came.place})).whole.get(came.place)
@@ -215,7 +216,7 @@ class _Search:
         """What passes for rounding: many times what ONNX Runtime's own optimisations change in the outputs."""
         half = any(value.type.tensor_type.elem_type in _HALF for value in self.graph.proto.graph.value_info)
         half = half or any(array.dtype.itemsize == 2 for array in self.expected.values())
-        least = _HALF_TOLERANCE if half else _DOUBLE_TOLERANCE if self._is_double() else _TOLERANCE
+        least = _HALF_TOLERANCE if half else _DOUBLE_TOLERANCE if self._is_double else _TOLERANCE
         noise, error = 0.0, 1.0
         if said.plain:
             with suppress(Exception):
@@ -224,6 +225,7 @@ class _Search:
         # An optimisation may also undo the fault: what is a fault at the outputs is no rounding before them.
         return float(np.clip(min(_ROOM * noise, error / _ROOM), least, max(least, _LOOSEST)))
 
+    @cached_property
     def _is_double(self) -> bool:
         """Whether the whole model computes in float64: what is a float in its inputs, outputs and weights is one."""
         arrays = [*self.feeds.values(), *self.expected.values()]

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pytest_onnxprep.runtime.once import identity
+
 #: Seconds that loading a file and running it once may take.
 LOAD_S = 120.0
 #: Memory that loading a file may take beside three times the size of its files.
@@ -106,8 +108,7 @@ def prove(path: Path, *, optimized: bool = True) -> None:
     """
     if not _State.enabled:
         return
-    status = path.stat()
-    key = (str(path.resolve()), status.st_ino, status.st_size, status.st_mtime_ns, optimized)
+    key = (*identity(path), optimized)
     if key not in _State.proven:
         ended = run_child("pytest_onnxprep.runtime.isolated_load", [str(path), str(int(optimized))], LOAD_S)
         if ended.status == REFUSED:

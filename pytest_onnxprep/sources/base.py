@@ -103,6 +103,23 @@ class Source(ABC):
         """
         return ""
 
+    def tried_out(self, feeds: Feeds, signature: Signature) -> str:
+        """`try_out`, on whatever inputs it is asked for first."""
+        if "tried_out" not in self.memo:
+            self.memo["tried_out"] = self.try_out(feeds, signature)
+        failed: str = self.memo["tried_out"]
+        return failed
+
+    def check_tried_out(self, feeds: Feeds, signature: Signature) -> None:
+        """Before the model first runs here.
+
+        Raises:
+            SourceError: elsewhere it did not end well.
+        """
+        failed = self.tried_out(feeds, signature)
+        if failed:
+            raise SourceError(f"{self.label} is not run here, as in a process of its own {failed}")
+
     @abstractmethod
     def run(self, feeds: Feeds, signature: Signature) -> Arrays:
         """Run the untouched model eagerly, in inference mode, on the CPU.

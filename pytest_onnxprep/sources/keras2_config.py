@@ -14,7 +14,6 @@ from typing import Any
 HARD_SIGMOID = "onnxprep_keras2_hard_sigmoid"
 
 _RECURRENT = frozenset({"LSTM", "GRU", "SimpleRNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"})
-_CELLS = frozenset({"LSTMCell", "GRUCell", "SimpleRNNCell"})
 _MODELS = frozenset({"Sequential", "Model", "Functional"})
 _WRAPPED = ("layer", "backward_layer", "cell", "cells")
 #: Arguments that Keras 3 takes no more -> what they have to be, for a layer to mean the same without them.
@@ -117,10 +116,10 @@ def _input_of(layer: dict[str, Any]) -> tuple[Any, str]:
     config = layer.get("config")
     while isinstance(config, dict):
         if config.get("batch_input_shape") is not None:
-            dtype = config.get("dtype") or "float32"
-            if layer.get("class_name") == "Embedding":
-                dtype = "int32" if dtype == "int32" else "float32"
-            return config.pop("batch_input_shape"), dtype if isinstance(dtype, str) else "float32"
+            dtype = config.get("dtype")
+            if not isinstance(dtype, str) or (layer.get("class_name") == "Embedding" and dtype != "int32"):
+                dtype = "float32"  # which holds the numbers of words, unlike float16
+            return config.pop("batch_input_shape"), dtype
         inner = config.get("layer")
         config = inner.get("config") if isinstance(inner, dict) else None
     return None, "float32"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,19 @@ def read(path: Path) -> dict[str, Any] | None:
             "model again"
         )
     return config
+
+
+def is_of_keras_2(path: Path) -> bool:
+    """Whether Keras 2 wrote an HDF5 file; the oldest do not say who did."""
+    import h5py
+
+    if path.suffix.lower() == ".keras":
+        return False
+    with suppress(OSError), h5py.File(path, "r") as file:
+        version = file.attrs.get("keras_version", "")
+        version = version.decode("utf-8", "replace") if isinstance(version, bytes) else str(version)
+        return version.partition(".")[0] in ("2", "")
+    return False
 
 
 def check(config: dict[str, Any], path: Path) -> None:

@@ -17,16 +17,14 @@ from pytest_onnxprep.errors import SourceError
 from pytest_onnxprep.sources import keras2_config, keras_config
 from pytest_onnxprep.sources.base import Feeds
 from pytest_onnxprep.sources.load import one_line
-from pytest_onnxprep.sources.trial import failure_of, failure_of_run, read_feeds
+from pytest_onnxprep.sources.trial import failure_of, failure_of_run, limits, read_feeds
+from pytest_onnxprep.spec.visible import visible
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _WEIGHTS = "model.weights.h5"
 #: Bytes a file may become in memory for each byte it has on disk, beyond a first gigabyte.
 _MOST_TIMES = 100
 _FREE = 1 << 30
-#: Bytes of memory that building the model may take, beside three times its weights; seconds.
-_MEMORY = 4 << 30
-_SECONDS = 60.0
 #: What the backends say where there is no memory.
 _NO_MEMORY = ("OOM when allocating", "can't allocate memory", "Out of memory", "Unable to allocate")
 
@@ -55,7 +53,7 @@ def load(path: Path) -> Any:
     """Let Keras read a file, in its own words where Keras 2 wrote it."""
     import keras
 
-    config = _config_of_keras_2(path)
+    config = keras_config.read(path) if keras_config.is_of_keras_2(path) else None
     if config is None:
         return keras.models.load_model(path, compile=False, custom_objects=_of_applications())
     import h5py  # type: ignore[import-untyped]
@@ -66,24 +64,6 @@ def load(path: Path) -> Any:
         copied.attrs["model_config"] = json.dumps(keras2_config.modernised(config))
         with keras.saving.custom_object_scope(objects):
             return load_model_from_hdf5(copied, compile=False, safe_mode=True)
-
-
-def _config_of_keras_2(path: Path) -> dict[str, Any] | None:
-    """What Keras 2 wrote of the model; None for files of Keras 3, and for what is no such file."""
-    import h5py
-
-    if path.suffix.lower() == ".keras":
-        return None
-    with contextlib.suppress(OSError, ValueError, RecursionError), h5py.File(path, "r") as file:
-        version, config = (_text(file.attrs.get(name)) for name in ("keras_version", "model_config"))
-        if config and version.partition(".")[0] in ("2", ""):
-            found = json.loads(config)
-            return found if isinstance(found, dict) else None
-    return None
-
-
-def _text(value: Any) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value or "")
 
 
 def _of_applications() -> dict[str, Any]:
@@ -114,7 +94,7 @@ def _told(path: Path, error: Exception) -> str:
             f"lambda: keras.models.load_model({str(path)!r}, custom_objects={{...}})"
         )
     inner = text.rpartition("Exception encountered: ")[2] if "could not be deserialized properly" in text else text
-    shown = re.sub(r"\x1b\[[0-9;]*m", "", inner)
+    shown = visible(inner)  # without the colours
     called = re.match(r"(Exception encountered when calling .*?)\.?\s+(\S.*)", shown)
     said = f"{called[1]}: {called[2]}" if called else shown
     return f"source {str(path)!r} cannot be read by Keras: {one_line(ValueError(said.partition(' If you trust ')[0]))}"
@@ -176,9 +156,7 @@ def _check_hdf5(weights: Path | None, path: Path) -> None:
             found = f"it begins with {start!r}" if start else "it is empty"
             raise SourceError(f"source {str(path)!r} is damaged, or no HDF5 file ({found}); save the model again")
     size = path.stat().st_size if weights is None else weights.stat().st_size
-    failed = failure_of(
-        look_into, str(path), str(weights or ""), _limit(path), seconds=_SECONDS, memory=_MEMORY + 3 * size
-    )
+    failed = failure_of(look_into, str(path), str(weights or ""), _limit(path), **limits(size))
     if failed.startswith(f"source {str(path)!r}"):
         raise SourceError(failed)
     if failed:
@@ -209,7 +187,7 @@ def look_into(file: str, weights: str, limit: int) -> None:
 
 def try_out(path: Path, feeds: Feeds) -> str:
     """See `Source.try_out`."""
-    return failure_of_run(run_apart, str(path), feeds, seconds=_SECONDS, memory=_MEMORY + 3 * path.stat().st_size)
+    return failure_of_run(run_apart, str(path), feeds, **limits(path.stat().st_size))
 
 
 def run_apart(file: str, feeds: str, dtypes: dict[str, str]) -> None:

@@ -38,7 +38,6 @@ class OnnxFileSource(Source):
         self.label = f"{path.name} (ONNX file)"
         self._session: Any = None
         self._custom_ops: tuple[str, ...] = ()
-        self._tried = False
 
     def equip(self, libraries: Sequence[str]) -> bool:
         """See `Source.equip`."""
@@ -91,11 +90,7 @@ class OnnxFileSource(Source):
     def run(self, feeds: Feeds, signature: Signature) -> Arrays:
         """See `Source.run`."""
         names = [output.name for output in self.session.get_outputs()]
-        if not self._tried:  # a stage of a pipeline answers before anybody exports it
-            failed = self.try_out(feeds, signature)
-            if failed:
-                raise SourceError(f"{self.label} is not run here, as in a process of its own {failed}")
-            self._tried = True
+        self.check_tried_out(feeds, signature)
         try:
             values = watchdog.run(self.session.run, names, dict(feeds), self.label)
         except OnnxPrepError:

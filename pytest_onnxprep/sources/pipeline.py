@@ -37,17 +37,9 @@ class ComposedSource(Source):
         """See `Source.try_out`: each part on the first inputs that it gets."""
         if self.whole is not None:
             return self.whole.try_out(feeds, signature)
-        tried: dict[str, str] = {}
-
-        def attempt(stage: LoadedStage, inputs: Arrays) -> Arrays:
-            if stage.name not in tried:
-                tried[stage.name] = stage.source.try_out(inputs, stage.signature_of(inputs))
-            if tried[stage.name]:
-                raise SourceError(tried[stage.name])
-            return stage.run(inputs)
-
         with contextlib.suppress(SourceError, ReferenceRefused):  # what a part refuses, `run` tells
-            self.answer(feeds, attempt)
+            self.answer(feeds, lambda stage, inputs: stage.run(inputs))
+        tried = {name: part.source.memo.get("tried_out") for name, part in self.parts.items()}
         return next((f"its part {name!r}: {failed}" for name, failed in tried.items() if failed), "")
 
     def run(self, feeds: Feeds, signature: Signature) -> Arrays:

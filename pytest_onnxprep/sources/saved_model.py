@@ -13,15 +13,12 @@ from pytest_onnxprep.sources.base import Feeds
 from pytest_onnxprep.sources.load import one_line
 from pytest_onnxprep.sources.source_code import Digest
 from pytest_onnxprep.sources.tensorflow_function import TfFunctionSource, signature_of
-from pytest_onnxprep.sources.trial import failure_of, failure_of_run, read_feeds
+from pytest_onnxprep.sources.trial import failure_of, failure_of_run, limits, read_feeds
 from pytest_onnxprep.spec.signature import Signature
 
 SERVING = "serving_default"
 #: Signatures that TensorFlow makes for itself.
 _OWN = "__saved_model"
-#: Bytes of memory that loading and running may take, beside three times the folder's own size; seconds.
-_MEMORY = 4 << 30
-_SECONDS = 60.0
 
 
 def load_folder(path: Path) -> SavedModelSource:
@@ -47,7 +44,7 @@ class SavedModelSource(TfFunctionSource):
     def __init__(self, folder: Path, name: str = "") -> None:
         self.folder = folder
         saved_graph.check(folder)
-        failed = failure_of(load_apart, str(folder), seconds=_SECONDS, memory=_memory(folder))
+        failed = failure_of(load_apart, str(folder), **limits(_size(folder)))
         if failed:
             raise SourceError(_unreadable(folder, ValueError(failed)))
         self._open(name)
@@ -84,9 +81,7 @@ class SavedModelSource(TfFunctionSource):
 
     def try_out(self, feeds: Feeds, signature: Signature) -> str:  # noqa: ARG002 - outputs are not looked at
         """See `Source.try_out`."""
-        return failure_of_run(
-            run_apart, f"{self.folder}#{self._name}", feeds, seconds=_SECONDS, memory=_memory(self.folder)
-        )
+        return failure_of_run(run_apart, f"{self.folder}#{self._name}", feeds, **limits(_size(self.folder)))
 
     def _own_inputs(self) -> list[str]:
         """By name: TensorFlow lists them in another order in every process."""
@@ -146,8 +141,8 @@ def _settle() -> None:
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
-def _memory(folder: Path) -> int:
-    return _MEMORY + 3 * sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def _load(folder: Path) -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_onnxprep.errors import SourceError
+from pytest_onnxprep.runtime.once import once_per_file
 from pytest_onnxprep.sources import torch_failure, torch_trial
 from pytest_onnxprep.sources.torch_pickle import is_nowhere, named_in_pickle
 from pytest_onnxprep.sources.torch_reader import check_size
@@ -18,22 +18,14 @@ _USUAL = ("state_dict", "model_state_dict", "model", "net", "ema", "weights", "p
 #: Kinds of objects a pickle of nothing but weights names.
 _HARMLESS = ("torch._utils.", "torch.", "collections.OrderedDict", "numpy.", "_codecs.encode", "builtins.set")
 
-_known: dict[tuple[object, ...], str] = {}
 
-
+@once_per_file
 def about_checkpoint(path: Path) -> str:
-    """What to do with a checkpoint, or with a pickled module; looked at once until it changes."""
-    status = path.stat()
-    key = (str(path), status.st_size, status.st_mtime_ns, status.st_ino)
-    if key not in _known:
-        try:
-            _known[key] = _about(path)
-        except SourceError as error:
-            _known[key] = str(error)
-    return _known[key]
+    """What to do with a checkpoint, or with a pickled module; looked at once until it changes.
 
-
-def _about(path: Path) -> str:
+    Raises:
+        SourceError: it is damaged, or unpacks beyond measure.
+    """
     damaged = _damage(path)
     if damaged:
         return _is_damaged(path, damaged)

@@ -6,11 +6,9 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from pytest_onnxprep.sources.trial import failure_of
+from pytest_onnxprep.runtime.once import identity
+from pytest_onnxprep.sources.trial import failure_of, limits
 
-#: Bytes of memory a file may take to be read, beyond three times its own size, and seconds.
-MEMORY = 4 << 30
-SECONDS = 60.0
 #: What torch says where operators, classes or structures of the user's are not registered.
 _LACKING = re.compile(
     r"Unknown builtin op: (?!aten|prim)|Unknown (type name|class) '?__torch__\.torch\.classes|custom class"
@@ -44,10 +42,9 @@ def of(work: Callable[..., None], path: Path) -> str:
         What a message goes on with after its name. Nothing where all went well, and where the file asks for what the
         user may have registered in this process alone: it is then read here, and torch says what it lacks.
     """
-    status = path.stat()
-    key = (work.__name__, str(path), status.st_size, status.st_mtime_ns, status.st_ino)
+    key = (work.__name__, *identity(path))
     if key not in _known:
-        failed = failure_of(work, str(path), seconds=SECONDS, memory=MEMORY + 3 * status.st_size)
+        failed = failure_of(work, str(path), **limits(path.stat().st_size))
         _known[key] = "" if not failed or _LACKING.search(failed) else said(failed, work.__name__)
     return _known[key]
 

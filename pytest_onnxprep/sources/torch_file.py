@@ -19,12 +19,8 @@ from pytest_onnxprep.sources.torch_module import TorchSource
 from pytest_onnxprep.sources.torch_program import ProgramSource, is_program
 from pytest_onnxprep.sources.torch_program_check import check_program, unfit_keys
 from pytest_onnxprep.sources.torch_script_check import check_script
-from pytest_onnxprep.sources.trial import failure_of_run
+from pytest_onnxprep.sources.trial import failure_of_run, limits
 from pytest_onnxprep.spec.signature import Signature
-
-#: Limits of the one run on the example inputs, beyond three times the file's size.
-RUN_SECONDS = 60.0
-RUN_MEMORY = 4 << 30
 
 
 def load(value: Any) -> TorchSource:
@@ -90,7 +86,7 @@ class ProgramFile(ProgramSource):
 
 
 def _failure_of_run(work: Callable[..., None], path: Path, feeds: Feeds) -> str:
-    return failure_of_run(work, str(path), feeds, seconds=RUN_SECONDS, memory=RUN_MEMORY + 3 * path.stat().st_size)
+    return failure_of_run(work, str(path), feeds, **limits(path.stat().st_size))
 
 
 def read_program(path: Path) -> Any:

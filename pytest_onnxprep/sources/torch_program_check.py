@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from pytest_onnxprep.errors import SourceError
+from pytest_onnxprep.runtime.once import once_per_file
 from pytest_onnxprep.sources.torch_expressions import PLAIN, is_arithmetic, is_guard
 from pytest_onnxprep.sources.torch_operators import allowed
-from pytest_onnxprep.sources.torch_reader import Reader, once_per_file
+from pytest_onnxprep.sources.torch_reader import Reader
 
 #: Bytes of a description, and of its lists, tables and values: a node takes some 2000 bytes and 100 of these.
 _LARGEST_TEXT = 256 << 20

@@ -5,9 +5,7 @@ Archives can be written so that two readers find different contents in them; wha
 
 from __future__ import annotations
 
-import functools
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,28 +15,6 @@ from pytest_onnxprep.sources.torch_failure import reason
 #: Unpacked bytes beyond eight times the file's own.
 _UNPACKED = 64 << 20
 _MOST_ENTRIES = 500_000
-
-_verdicts: dict[tuple[Any, ...], SourceError | None] = {}
-
-
-def once_per_file(check: Callable[[Path], None]) -> Callable[[Path], None]:
-    """A check whose verdict is kept, as every test of a file asks for it, until the file changes."""
-
-    @functools.wraps(check)
-    def kept(path: Path) -> None:
-        status = path.stat()
-        key = (check.__qualname__, str(path), status.st_size, status.st_mtime_ns, status.st_ino)
-        if key not in _verdicts:
-            try:
-                check(path)
-                _verdicts[key] = None
-            except SourceError as error:
-                _verdicts[key] = error.with_traceback(None)
-        refused = _verdicts[key]
-        if refused is not None:
-            raise type(refused)(*refused.args)
-
-    return kept
 
 
 def check_size(path: Path, listed: list[zipfile.ZipInfo]) -> int:

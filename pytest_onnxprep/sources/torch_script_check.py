@@ -6,8 +6,9 @@ import re
 from pathlib import Path
 
 from pytest_onnxprep.errors import SourceError
+from pytest_onnxprep.runtime.once import once_per_file
 from pytest_onnxprep.sources.torch_operators import ACT
-from pytest_onnxprep.sources.torch_reader import Reader, once_per_file
+from pytest_onnxprep.sources.torch_reader import Reader
 
 #: Bytes of all texts: the code of a large model is some MB.
 _LARGEST_CODE = 256 << 20

@@ -11,7 +11,8 @@ from typing import Any
 
 from pytest_onnxprep.errors import SourceError
 from pytest_onnxprep.sources.torch_pickle import named_in_pickle
-from pytest_onnxprep.sources.trial import failure_of
+from pytest_onnxprep.sources.trial import failure_of, limits
+from pytest_onnxprep.spec.visible import visible
 
 WEIGHTS = (".safetensors", ".bin")
 _LARGEST = 32 << 20
@@ -23,8 +24,6 @@ _MOST_TIMES = 4
 _FREE = 10_000_000
 #: Parameters of a model that is made of a file without weights: more take minutes.
 _MOST_AT_RANDOM = 1_000_000_000
-_MEMORY = 4 << 30
-_SECONDS = 60.0
 _COUNT = "parameters: "
 _HARMLESS = ("torch.", "collections.OrderedDict")
 
@@ -124,7 +123,7 @@ def try_building(path: Path, weights: int | None) -> None:
     free = _free_memory()
     # Of the free memory the half: an exporter makes copies.
     most = _FREE + _MOST_TIMES * weights if weights is not None else min(_MOST_AT_RANDOM, free // 8)
-    failed = failure_of(build_apart, str(path), most, seconds=_SECONDS, memory=_MEMORY + 3 * (weights or 0))
+    failed = failure_of(build_apart, str(path), most, **limits(weights or 0))
     if not failed:
         return
     if failed.startswith(_COUNT):
@@ -186,7 +185,7 @@ def _free_memory() -> int:
 
 def told(path: Path, error: Exception) -> str:
     """What Transformers refused, and what to do."""
-    text = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split())
+    text = " ".join(visible(str(error)).split())
     start = f"source {str(path)!r}"
     if "trust_remote_code" in text or "contains custom code" in text:
         return (

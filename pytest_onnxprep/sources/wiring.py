@@ -46,7 +46,9 @@ class LoadedStage:
         Raises:
             ReferenceRefused: it does not take these sizes or values.
         """
-        return self.source.run(feeds, self.signature_of(feeds))
+        signature = self.signature_of(feeds)
+        self.source.check_tried_out(feeds, signature)  # joints are looked at before anything is exported
+        return self.source.run(feeds, signature)
 
     def signature_of(self, feeds: Feeds) -> Signature:
         """What these arrays are: enough for a source to run."""

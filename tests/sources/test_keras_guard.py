@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pytest_onnxprep.errors import SourceError
-from pytest_onnxprep.sources import keras_config, keras_file
+from pytest_onnxprep.sources import keras_config, trial
 from pytest_onnxprep.sources.load import load_source
 
 keras = pytest.importorskip("keras")
@@ -90,7 +90,7 @@ def test_lambdas_of_keras_functions_are_taken(tmp_path):
 @pytest.mark.parametrize("suffix", ["keras", "h5"])
 def test_units_without_weights(tmp_path, monkeypatch, suffix):
     """Keras makes all variables before it finds that the weights do not fill them: elsewhere, first."""
-    monkeypatch.setattr(keras_file, "_MEMORY", 1 << 29)
+    monkeypatch.setattr(trial, "MEMORY_BYTES", 1 << 29)
 
     def change(described):
         described["config"]["layers"][-1]["config"]["units"] = 100_000_000

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pytest_onnxprep.errors import SourceError
-from pytest_onnxprep.sources import saved_model
+from pytest_onnxprep.sources import trial
 from pytest_onnxprep.sources.load import load_source
 from pytest_onnxprep.spec.signature import Signature
 from pytest_onnxprep.spec.tensor import TensorSpec
@@ -190,7 +190,7 @@ def filling(_, x):
 def test_without_measure(tmp_path, monkeypatch, body, said):
     """A child process finds out."""
     if body is spinning:
-        monkeypatch.setattr(saved_model, "_SECONDS", 3.0)
+        monkeypatch.setattr(trial, "SECONDS", 3.0)
     source = load_source(saved(tmp_path, body))
 
     assert said in source.try_out(FEEDS, source.derived_signature())
@@ -277,7 +277,7 @@ def test_parts_of_a_pipeline(tmp_path, monkeypatch):
     """They are tried out as well, before they run here."""
     from pytest_onnxprep.spec.composition import Pipeline, Stage
 
-    monkeypatch.setattr(saved_model, "_SECONDS", 3.0)
+    monkeypatch.setattr(trial, "SECONDS", 3.0)
     path = str(saved(tmp_path, spinning))
     pipeline = load_source(
         Pipeline([Stage(lambda x: {"x": x + 1}, export=False, name="plain"), Stage(path, name="loop")])

@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch")
 
 from pytest_onnxprep.errors import SourceError  # noqa: E402
 from pytest_onnxprep.exporters.workshop import trace_run  # noqa: E402
-from pytest_onnxprep.sources import torch_checkpoint, torch_file, torch_pickle, torch_reader  # noqa: E402
+from pytest_onnxprep.sources import torch_checkpoint, torch_pickle, torch_reader, trial  # noqa: E402
 from pytest_onnxprep.sources.load import load_source  # noqa: E402
 from pytest_onnxprep.sources.torch_expressions import is_arithmetic, is_guard  # noqa: E402
 from pytest_onnxprep.sources.torch_operators import allowed  # noqa: E402
@@ -473,11 +473,12 @@ def test_scripts_without_measure(tmp_path, monkeypatch, net, told):
     """Run in a child first; the run goes on."""
     path = tmp_path / "bad.pt"
     torch.jit.save(torch.jit.script(net()), str(path))
-    monkeypatch.setattr(torch_file, "RUN_SECONDS", 1.0)
+    source = load_source(path)
+    monkeypatch.setattr(trial, "SECONDS", 1.0)
     signature = Signature({"x": TensorSpec("float32", (2,))})
 
     with pytest.raises(SourceError, match=f"bad.pt .TorchScript. is not run here, .*{told}"):
-        trace_run(load_source(path), signature, {"x": np.ones(2, "float32")})
+        trace_run(source, signature, {"x": np.ones(2, "float32")})
 
 
 def test_scripts_that_are_the_users_own_affair(tmp_path):
@@ -562,7 +563,7 @@ def test_checkpoints_are_looked_at_once(tmp_path, monkeypatch):
     path = tmp_path / "w.pt"
     torch.save({"w": torch.ones(2)}, path)
     first = refusal(path)
-    monkeypatch.setattr(torch_checkpoint, "_about", None)
+    monkeypatch.setattr(torch_checkpoint, "_damage", None)  # the first it would call
 
     assert refusal(path) == first
     monkeypatch.undo()

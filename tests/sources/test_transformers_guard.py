@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from pytest_onnxprep.errors import SourceError  # noqa: E402
-from pytest_onnxprep.sources import transformers_guard  # noqa: E402
+from pytest_onnxprep.sources import transformers_guard, trial  # noqa: E402
 from pytest_onnxprep.sources.load import load_source  # noqa: E402
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
@@ -156,7 +156,7 @@ def test_sizes_that_do_not_fit(folder):
 def test_building_without_end(folder, monkeypatch):
     """What is not bounded by name is bounded by time."""
     monkeypatch.setattr(transformers_guard, "_MOST_LAYERS", 10**12)
-    monkeypatch.setattr(transformers_guard, "_SECONDS", 2.0)
+    monkeypatch.setattr(trial, "SECONDS", 2.0)
     with pytest.raises(SourceError, match="building the model that it describes, it did not come to an end within 2 s"):
         load_source(changed(folder, num_hidden_layers=10**9))
 
