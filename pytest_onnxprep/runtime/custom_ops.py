@@ -59,8 +59,20 @@ def load_extensions() -> Any:
 def is_exposed(libraries: Iterable[str]) -> bool:
     """Whether these are onnxruntime-extensions', and somebody else imported them, after TensorFlow."""
     order = [name for name in sys.modules if name in ("tensorflow", _MODULE)]
-    ours = any(library.replace("_", "-") == EXTENSIONS for library in libraries)
-    return ours and not _with_care and order == ["tensorflow", _MODULE]
+    return any(map(_is_package, libraries)) and not _with_care and order == ["tensorflow", _MODULE]
+
+
+def portable(libraries: Iterable[str]) -> list[str]:
+    """Libraries as another process finds them: files by their path, the package by its name.
+
+    Raises:
+        OnnxPrepError: one is not there.
+    """
+    return [library if _is_package(library) else library_path(library) for library in libraries]
+
+
+def _is_package(library: str) -> bool:
+    return library.replace("_", "-") == EXTENSIONS
 
 
 def library_path(library: str) -> str:
@@ -69,7 +81,7 @@ def library_path(library: str) -> str:
     Raises:
         OnnxPrepError: there is none.
     """
-    if library.replace("_", "-") == EXTENSIONS:
+    if _is_package(library):
         return str(load_extensions().get_library_path())
     if not Path(library).is_file():
         raise OnnxPrepError(

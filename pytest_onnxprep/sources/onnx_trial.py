@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from pytest_onnxprep.errors import OnnxPrepError
-from pytest_onnxprep.runtime.custom_ops import is_exposed, library_path
+from pytest_onnxprep.runtime.custom_ops import is_exposed, library_path, portable, register
 from pytest_onnxprep.runtime.once import identity
 from pytest_onnxprep.runtime.session import make_session
 from pytest_onnxprep.sources.trial import failure_of, failure_of_run, limits, read_feeds
@@ -41,7 +41,7 @@ def failure_to_load(path: Path, files: Sequence[Path], libraries: Sequence[str] 
     if key not in _known:
         total = _total([path, *files])
         exposed = is_exposed(libraries)
-        failed = failure_of(load, str(path), total, _paths(libraries), exposed, **limits(total))
+        failed = failure_of(load, str(path), total, portable(libraries), exposed, **limits(total))
         _known[key] = failed and f"{failed}{_EXPOSED if exposed else ''}"
     return _known[key]
 
@@ -69,7 +69,7 @@ def _failure_to_run(
         total = _total([path, *files])
         allowed = limits(total, times=times)
         exposed = is_exposed(libraries)
-        failed = failure_of_run(work, str(path), feeds, total, _paths(libraries), exposed, **allowed)
+        failed = failure_of_run(work, str(path), feeds, total, portable(libraries), exposed, **allowed)
         _known[key] = failed and f"{failed}{_EXPOSED if exposed else ''}"
     return _known[key]
 
@@ -80,10 +80,11 @@ def check_libraries(libraries: Sequence[str]) -> None:
     Raises:
         OnnxPrepError: one is not there, or ends the process that loads it.
     """
-    for path in _paths(libraries):
+    for library in portable(libraries):
+        path = library_path(library)
         key = ("library", identity(Path(path)))
         if key not in _known:
-            _known[key] = failure_of(load_library, path, **limits(0))
+            _known[key] = failure_of(load_library, library, **limits(0))
         if _known[key]:
             raise OnnxPrepError(
                 f"ort_custom_ops: {path!r} is not loaded here, as in a process of its own {_known[key]}; "
@@ -114,11 +115,11 @@ def run_once(
     _quietly(lambda: _session(file, total, libraries, optimized=False).run(None, given))
 
 
-def load_library(path: str) -> None:
+def load_library(library: str) -> None:
     """For the child: register a library."""
     import onnxruntime
 
-    _quietly(lambda: onnxruntime.SessionOptions().register_custom_ops_library(path))
+    _quietly(lambda: register(onnxruntime.SessionOptions(), [library]))
 
 
 def prepare() -> None:
@@ -147,10 +148,6 @@ def _quietly(work: Any) -> None:
     except Exception as error:
         if "alloc" in str(error):
             raise MemoryError from error
-
-
-def _paths(libraries: Sequence[str]) -> list[str]:
-    return [library_path(library) for library in libraries]
 
 
 def _total(files: Sequence[Path]) -> int:

@@ -192,13 +192,24 @@ TEXT_TO_TOKENS = """
     def test_beside_it(): pass
 """
 
+#: Then TensorFlow is in the process that tries files out as well.
+AFTER_A_KERAS_FILE = """
+    import keras
+
+    keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(2)]).save("net.keras")
+
+    @onnx_export("net.keras")
+    @parity(max_examples=2)
+    def test_net(onnx_model): pass
+"""
+
 
 def test_sentencepiece_after_tensorflow(story):
     """Whose protobuf it would get, and end the process."""
     pytest.importorskip("tensorflow")
-    story.write("import tensorflow\n" + dedent(TEXT_TO_TOKENS))
+    story.write("import tensorflow\n" + dedent(AFTER_A_KERAS_FILE) + dedent(TEXT_TO_TOKENS))
 
-    assert story.run(subprocess=True).counts() == {"pass": 2}
+    assert story.run(subprocess=True).counts() == {"pass": 4}
 
 
 def test_sentencepiece_imported_after_tensorflow_by_somebody_else(story):
